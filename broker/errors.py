@@ -1,0 +1,71 @@
+"""Every way in which the broker says no. Each message names what was found and what to do."""
+
+from __future__ import annotations
+
+__all__ = [
+    "AnswerConflictError",
+    "BrokerError",
+    "BusyError",
+    "ConfigError",
+    "ConflictError",
+    "DataDirectoryError",
+    "InvalidInputError",
+    "LeaseExpiredError",
+    "NotFoundError",
+    "ServerFullError",
+    "ServerUnavailableError",
+    "SettledError",
+    "StoppedError",
+]
+
+
+class BrokerError(Exception):
+    """Base of all errors of voxpop.broker."""
+
+
+class InvalidInputError(BrokerError, ValueError):
+    """The caller's input is wrong; nothing was changed."""
+
+
+class ConfigError(InvalidInputError):
+    """A setting is wrong: names the setting, where it came from, what was found and what is expected."""
+
+
+class NotFoundError(BrokerError, LookupError):
+    """No such job, pool, workforce or worker, or none that this caller may see. The two look the same on purpose."""
+
+
+class ConflictError(BrokerError):
+    """The name is taken by something else, or the state does not allow the change; nothing was changed."""
+
+
+class BusyError(BrokerError):
+    """The shard's event log is full until it is archived; claims wait, submits still go through."""
+
+
+class StoppedError(BrokerError):
+    """The job takes no new work."""
+
+
+class LeaseExpiredError(BrokerError):
+    """The lease ended and its ticket went to somebody else; the answer is archived as unused, visible and payable."""
+
+
+class SettledError(BrokerError):
+    """The item wants no more answers; the archive tells whether this one was counted."""
+
+
+class AnswerConflictError(BrokerError):
+    """Another answer was already accepted under this lease; the first one counts."""
+
+
+class ServerUnavailableError(BrokerError, ConnectionError):
+    """The Redis server cannot be reached: names the URL without its password, and what to try."""
+
+
+class ServerFullError(BrokerError):
+    """The Redis server is out of memory or disk space; the call changed nothing."""
+
+
+class DataDirectoryError(BrokerError):
+    """The data directory cannot be used: in use, of another version, not writable, or full."""

@@ -1,0 +1,33 @@
+"""Every limit, in one place. Going over one is an error that names it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Input, as in Ground Truth's manifests.
+MAX_LINE_CHARS: Final = 100_000
+MAX_ATTRIBUTE_CHARS: Final = 20_000
+MAX_CATEGORIES: Final = 10_000
+MAX_CATEGORY_CHARS: Final = 256
+MIN_CLASSIFICATION_CATEGORIES: Final = 2
+
+# Names of jobs, pools, workforces and workers.
+NAME_PATTERN: Final = r"[a-zA-Z0-9](?:[-_.]?[a-zA-Z0-9]){0,62}"
+MAX_WORKER_ID_CHARS: Final = 256
+
+# What fits the packed records: see docs/state-machines.md.
+MAX_REPLICATION: Final = 64
+MAX_CLASSES: Final = 65_535
+MAX_ITEMS_PER_SHARD: Final = 2**32 - 1
+MAX_WORKERS_PER_WORKFORCE: Final = 2**29 - 1
+MAX_NAMED_TICKETS: Final = 200  # granted tickets of an item are one byte
+
+# One call.
+MAX_CLAIM_ITEMS: Final = 1_000
+MAX_SUBMIT_ANSWERS: Final = 1_000
+MAX_APPEND_ITEMS: Final = 10_000
+MAX_ANSWER_BYTES: Final = 1_000_000
+MAX_PUSH_ITEMS: Final = 1_000
+MAX_ALLOWLIST_RANGES: Final = 10_000
+MAX_WAIT_SECONDS: Final = 60.0
+MAX_LEASE_SECONDS: Final = 30 * 86_400

@@ -1,0 +1,130 @@
+"""Workforces, pools, members, allowlists: who may work, and from where."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from voxpop.broker.access import parse_ranges
+from voxpop.broker.errors import ConflictError, InvalidInputError, NotFoundError
+from voxpop.broker.limits import MAX_WORKERS_PER_WORKFORCE
+from voxpop.broker.models import Pool, Workforce, check_name, check_worker
+from voxpop.broker.steps import Base, Command, Run, Step, pairs_of, text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["PoolOperations"]
+
+
+class PoolOperations(Base):
+    """Operations on people. A change that can shut somebody out is in force everywhere once it returns."""
+
+    def create_workforce(self, name: str, allow: Sequence[str] = ()) -> Step[Workforce]:
+        """Make a workforce, or replace the allowlist of one that is there."""
+        check_name("workforce name", name)
+        ranges = parse_ranges(list(allow))
+        known = yield Command(("SISMEMBER", self.keys.workforces, name))
+        if known:
+            return (yield from self.set_allowlist(name, ranges))
+        yield Command(("HSET", self.keys.workforce(name), "allow", json.dumps(ranges)))
+        yield Command(("SADD", self.keys.workforces, name))
+        return Workforce(name=name, allow=ranges)
+
+    def workforce(self, name: str) -> Step[Workforce]:
+        """Return a workforce."""
+        allow = yield Command(("HGET", self.keys.workforce(name), "allow"))
+        if allow is None:
+            raise NotFoundError(f"workforce {name!r} not found; `voxpop pool create` makes one")
+        return Workforce(name=name, allow=tuple(json.loads(allow)))
+
+    def set_allowlist(self, workforce: str, allow: Sequence[str]) -> Step[Workforce]:
+        """Replace the ranges from which a workforce may connect. Once this returns, nobody outside gets in."""
+        ranges = parse_ranges(list(allow))
+        yield from self.workforce(workforce)
+        yield Command(("HSET", self.keys.workforce(workforce), "allow", json.dumps(ranges)))
+        pools = yield Command(("SMEMBERS", self.keys.workforce_pools(workforce)))
+        for pool in sorted(map(text, pools)):
+            yield from self._edit_pool(pool, "allow", json.dumps(ranges))
+        return Workforce(name=workforce, allow=ranges)
+
+    def create_pool(self, name: str, workforce: str, members: Sequence[str] = ()) -> Step[Pool]:
+        """Make a pool of a workforce; the same pool again adds the members."""
+        check_name("pool name", name)
+        for worker in members:
+            check_worker(worker)
+        yield from self.workforce(workforce)
+        # Listed first, so that a change of the allowlist from here on reaches the pool.
+        yield Command(("SADD", self.keys.workforce_pools(workforce), name))
+        of = yield from self.workforce(workforce)
+        made = yield Run("create_pool", (self.keys.pool(name),), (workforce, json.dumps(of.allow)))
+        if text(made[0]) == "conflict":
+            yield Command(("SREM", self.keys.workforce_pools(workforce), name))
+            raise ConflictError(f"pool {name!r} exists in another workforce; choose another name")
+        yield Command(("SADD", self.keys.pools, name))
+        if members:
+            yield from self.add_members(name, members)
+        return (yield from self.pool(name))
+
+    def pool(self, name: str) -> Step[Pool]:
+        """Return a pool with its members."""
+        workforce, allow, epoch = yield Command(("HMGET", self.keys.pool(name), "workforce", "allow", "epoch"))
+        if workforce is None:
+            raise NotFoundError(f"pool {name!r} not found; `voxpop pool create {name}` makes it")
+        members = yield Command(("HKEYS", self.keys.members(name)))
+        return Pool(
+            name=name,
+            workforce=text(workforce),
+            members=tuple(sorted(map(text, members))),
+            allow=tuple(json.loads(allow)),
+            epoch=int(epoch),
+        )
+
+    def pools(self) -> Step[list[str]]:
+        """Return the names of all pools."""
+        return sorted(map(text, (yield Command(("SMEMBERS", self.keys.pools)))))
+
+    def add_members(self, pool: str, workers: Sequence[str]) -> Step[int]:
+        """Add people to a pool; returns how many were not in it."""
+        for worker in workers:
+            check_worker(worker)
+        workforce = (yield from self.pool(pool)).workforce
+        added = 0
+        for start in range(0, len(workers), 1000):
+            some = workers[start : start + 1000]
+            indexes = yield Run("enroll", (self.keys.worker_index(workforce),), (MAX_WORKERS_PER_WORKFORCE, *some))
+            if -1 in indexes:
+                raise InvalidInputError(f"workforce {workforce!r} is full: {MAX_WORKERS_PER_WORKFORCE} people")
+            flat = [part for pair in zip(some, indexes, strict=True) for part in pair]
+            added += (yield Run("edit_pool", self._pool_keys(pool), ("add", *flat)))[2]
+        return added
+
+    def remove_members(self, pool: str, workers: Sequence[str]) -> Step[int]:
+        """Take people out of a pool. Once this returns, none of them gets in; returns how many were in it."""
+        yield from self.pool(pool)
+        return (yield from self._edit_pool(pool, "remove", *workers)) if workers else 0
+
+    def worker_indexes(self, workforce: str) -> Step[dict[str, int]]:
+        """Return the index of every worker of a workforce."""
+        found = yield Command(("HGETALL", self.keys.worker_index(workforce)))
+        return {text(worker): int(index) for worker, index in pairs_of(found) if worker}
+
+    def refusals(self, pool: str) -> Step[dict[str, int]]:
+        """Return how often callers were refused, by ``minute|reason|worker``."""
+        found = yield Command(("HGETALL", self.keys.refusals(pool)))
+        return {text(field): int(count) for field, count in pairs_of(found)}
+
+    def _edit_pool(self, pool: str, *args: Any) -> Step[int]:
+        """Write the pool, raise every live shard's epoch, then return: the order is the promise."""
+        status, epoch, changed = yield Run("edit_pool", self._pool_keys(pool), args)
+        if text(status) == "missing":
+            raise NotFoundError(f"pool {pool!r} not found; `voxpop pool create {pool}` makes it")
+        shards = yield Command(("SMEMBERS", self.keys.pool_shards(pool)))
+        for name in sorted(map(text, shards)):
+            job, _, shard = name.rpartition("/")
+            try:
+                yield Run("raise_epoch", self.keys.shard(job, int(shard)).all(), (0, epoch))
+            except NotFoundError:
+                continue  # registered, not opened yet: it reads the epoch when it opens
+        self.access.forget(pool)
+        return int(changed)
