@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Method", "State", "UnknownMethodError", "get_method", "method_names"]
 
-A = TypeVar("A", contravariant=True)  # what people said, e.g. Votes
-R = TypeVar("R", covariant=True)  # labels with confidences, and what was learned of each worker
+A_contra = TypeVar("A_contra", contravariant=True)  # what people said, e.g. Votes
+R_co = TypeVar("R_co", covariant=True)  # labels with confidences, and what was learned of each worker
 
 ENTRY_POINTS = "voxpop.methods"
 
 
 @runtime_checkable
-class State(Protocol[A, R]):
+class State(Protocol[A_contra, R_co]):
     """Consolidation of a stream: answers arrive in any order, labels can be asked for at any time."""
 
-    def add(self, annotations: A) -> None:
+    def add(self, annotations: A_contra) -> None:
         """Take new answers; items and workers not seen before are added."""
 
     def merge(self, other: Self) -> None:
         """Take over everything another state of the same method has seen."""
 
-    def posterior(self, items: Iterable[str] | None = None) -> R:
+    def posterior(self, items: Iterable[str] | None = None) -> R_co:
         """Return labels and confidences of ``items`` (all of them if None) from all answers seen so far."""
 
     def save(self) -> bytes:
@@ -45,17 +45,17 @@ class State(Protocol[A, R]):
 
 
 @runtime_checkable
-class Method(Protocol[A, R]):
+class Method(Protocol[A_contra, R_co]):
     """One way to turn what several people said into one answer."""
 
     @property
     def name(self) -> str:
         """The registry's name: lower case with underscores."""
 
-    def fit(self, annotations: A) -> R:
+    def fit(self, annotations: A_contra) -> R_co:
         """Consolidate many items at once."""
 
-    def state(self) -> State[A, R]:
+    def state(self) -> State[A_contra, R_co]:
         """Start an empty streaming state with this method's parameters."""
 
 
