@@ -126,5 +126,6 @@ class AccessCache:
 
     def forget(self, pool: str) -> None:
         """Drop every verdict of a pool: its epoch has risen."""
-        for key in [key for key in self._verdicts if key[0] == pool]:
-            del self._verdicts[key]
+        for key in list(self._verdicts):  # one step: other threads add to it meanwhile
+            if key[0] == pool:
+                self._verdicts.pop(key, None)

@@ -163,7 +163,7 @@ class _WrongUrlError(ValueError):
 
 
 def _check_place(parts: SplitResult) -> None:
-    if parts.fragment or "@" in parts.path:
+    if parts.fragment or "@" in parts.path + parts.query:
         raise _WrongUrlError(
             "'@', '/', '#' and '?' in a user name or password have to be written %40, %2F, %23 and %3F"
         )

@@ -22,10 +22,12 @@ LONGEST_BLOCK_MS: Final = 2000
 def can_repeat(wanted: Run | Command | Wait) -> bool:
     """Return whether a call whose reply was lost may be sent again.
 
-    A claim may not: its leases would be held by nobody until they expire. Neither may an append "at the end".
+    A claim may not: its leases would be held by nobody until they expire. Neither may what would be done twice: an
+    append "at the end", a grant of tickets, a publication.
     """
     if isinstance(wanted, Run):
-        return wanted.script != "claim" and not (wanted.script == "append" and wanted.args[1] == -1)
+        once = wanted.script in ("claim", "extend", "publish") or (wanted.script == "append" and wanted.args[1] == -1)
+        return not once
     return isinstance(wanted, Wait) or wanted.parts[0] not in ("HINCRBY", "XADD")
 
 

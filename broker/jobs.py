@@ -169,11 +169,12 @@ class JobOperations(PoolOperations):
         if ids and len(ids) != count:
             raise InvalidInputError(f"{len(ids)} object ids for {count} items; pass one an item or none")
         self._check_named(count, named)
-        status, first, _ = yield Run(
+        status, first, wake = yield Run(
             "append",
             self.keys.shard(job).all(),
             (now_ms, at, count, segment, pack_pairs(sorted(named)), *ids),
         )
+        yield from self._wake(job, wake)
         match text(status):
             case "ok" | "repeated":
                 return int(first)

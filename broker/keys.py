@@ -125,6 +125,6 @@ class Keys(msgspec.Struct, frozen=True):
         """Stream: shards with something new for the actors."""
         return f"{self.prefix}:wake"
 
-    def queued(self, job: str, shard: int = 0) -> str:
-        """Flag with a lifetime: a message for this shard is on its way to an actor."""
-        return f"{self.prefix}:{{{job}.{shard}}}:queued"
+    def queued(self, job: str, actor: str, shard: int = 0) -> str:
+        """Flag with a lifetime: a message for this shard is on its way to an actor of this name, or in work there."""
+        return f"{self.prefix}:{{{job}.{shard}}}:queued:{actor}"

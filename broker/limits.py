@@ -20,7 +20,8 @@ MAX_REPLICATION: Final = 64
 MAX_CLASSES: Final = 65_535
 MAX_ITEMS_PER_SHARD: Final = 2**32 - 1
 MAX_WORKERS_PER_WORKFORCE: Final = 2**29 - 1
-MAX_NAMED_TICKETS: Final = 200  # granted tickets of an item are one byte
+MAX_TICKETS: Final = 255  # granted to one item: one byte
+MAX_NAMED_TICKETS: Final = MAX_TICKETS - MAX_REPLICATION  # of one item, when it is appended
 
 # One call.
 MAX_CLAIM_ITEMS: Final = 1_000

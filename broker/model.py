@@ -59,7 +59,8 @@ class State(IntEnum):
 
 
 RETRYABLE = (State.LAPSED_RETRY, State.RELEASED_RETRY)
-LOOK_AHEAD = 64  # entries of the reopened log that a claim looks at beyond k
+LOOK_AHEAD = 64  # entries of the reopened log, or of the worker's named tickets, that a claim looks at beyond k
+MAX_RUN = 4096  # items that a claim walks in the main log
 PAGE = 32
 
 Ending = tuple[int, int, int, str, bytes]  # item, end, version, reason, label
@@ -162,8 +163,12 @@ class Shard:
 
     # -- what transitions share ------------------------------------------------------------------------------------
 
+    def _now(self, now_ms: int) -> int:
+        """The clock, never going back. Calls that are refused do not move it."""
+        return max(self.time_ms, now_ms)
+
     def _tick(self, now_ms: int) -> int:
-        self.time_ms = max(self.time_ms, now_ms)
+        self.time_ms = self._now(now_ms)
         return self.time_ms
 
     def _log(self, make: Callable[[int, int], Event]) -> None:
@@ -235,7 +240,6 @@ class Shard:
         ids: Sequence[str] = (),
     ) -> tuple[str, int, int]:
         """append.lua: ``named`` pairs are (offset in this append, worker)."""
-        self._tick(now_ms)
         first = self.appended if at < 0 else at
         if first + count <= self.appended:
             return ("repeated", first, 0)
@@ -247,6 +251,7 @@ class Shard:
             return ("stopped", first, 0)
         if len(set(ids)) < len(ids) or self.ids.intersection(ids):
             return ("taken", first, 0)
+        self._tick(now_ms)
         self.ids.update(ids)
         leading = self.head == self.appended
         self.appended += count
@@ -257,46 +262,54 @@ class Shard:
             record.granted += 1
             record.reserved += 1
             self.named.add((worker, first + offset))
+        nobodys = [item for item in range(first, self.appended) if self.items[item].granted == 0]
+        for item in nobodys:
+            self._close(self.items[item])
         if self.replication == 0 and leading:
             self.head = self.appended
         packed = b"".join(pack("<II", first + offset, worker) for offset, worker in named)
         self._log(lambda seq, at_ms: Appended(seq, at_ms, first, count, packed, segment))
-        return ("ok", first, 0)
+        return ("ok", first, self._log_closed(nobodys))
 
     def seal(self, now_ms: int) -> tuple[str, int]:
         """seal.lua."""
-        self._tick(now_ms)
         if self.sealed:
             return ("repeated", 0)
+        self._tick(now_ms)
         self.sealed = True
         self._log(Sealed)
         return ("ok", self._soil())
 
     def stop(self, now_ms: int, *, revoke: bool = False) -> tuple[str, int]:
         """stop.lua."""
-        self._tick(now_ms)
         stopping = 2 if revoke else 1
         if self.stopping >= stopping:
             return ("repeated", 0)
+        self._tick(now_ms)
         self.stopping = stopping
         self._log(lambda seq, at: Stopped(seq, at, revoke))
         return ("ok", self._soil())
 
     def claim(self, now_ms: int, worker: int, epoch: int, k: int, lease_ms: int = 0) -> tuple[object, ...]:
         """claim.lua."""
-        now = self._tick(now_ms)
+        now = self._now(now_ms)
         if epoch < self.epoch:
             return ("recheck", now, 0, 0, 0, 0, b"", b"", 0)
         if self.stopping:
             return ("stopped", now, 0, 0, 0, 0, b"", b"", 0)
+        self._tick(now_ms)
         attempt, deadline = self.attempts + 1, now + (lease_ms or self.lease_ms)
         requeue: dict[int, bool] = {}
 
-        others = self._claim_named(worker, attempt, k)
+        others, cut = self._claim_named(worker, attempt, k)
         cursor, seen = self.cursors.get(worker, (0, 0))
-        seen, cut = self._claim_reopened(worker, attempt, k, seen, others, requeue)
+        wanted = 0 if cut else k - len(others)  # with a named ticket left they could take its item twice
+        if wanted:
+            seen, cut = self._claim_reopened(worker, attempt, k, seen, others, requeue)
+            wanted = k - len(others)
         first = max(cursor, self.head)
-        cursor, main = self._claim_main(worker, attempt, k - len(others), first, requeue)
+        cursor, main, cut_main = self._claim_main(worker, attempt, wanted, first, requeue)
+        cut = cut or cut_main
 
         self._advance_head(cursor)
         self._requeue(requeue)
@@ -313,16 +326,20 @@ class Shard:
             self.timers[LeaseTimer(attempt, worker, item, 1)] = deadline
         return ("more", now, deadline, attempt, first, cursor - first, packed_main, packed_others, 0)
 
-    def _claim_named(self, worker: int, attempt: int, k: int) -> list[int]:
-        taken = []
-        for _, item in sorted(pair for pair in self.named if pair[0] == worker)[:k]:
+    def _claim_named(self, worker: int, attempt: int, k: int) -> tuple[list[int], bool]:
+        taken: list[int] = []
+        cut = False
+        for place, (_, item) in enumerate(sorted(pair for pair in self.named if pair[0] == worker), 1):
+            if len(taken) == k or cut:
+                break
+            cut = place == k + LOOK_AHEAD
             self.named.discard((worker, item))
             record = self.items.get(item)
             if record:
                 record.reserved -= 1
                 record.slots[worker] = Slot(worker, State.LEASED, attempt, named=True)
                 taken.append(item)
-        return taken
+        return taken, cut
 
     def _claim_reopened(
         self, worker: int, attempt: int, k: int, seen: int, others: list[int], requeue: dict[int, bool]
@@ -348,9 +365,12 @@ class Shard:
 
     def _claim_main(
         self, worker: int, attempt: int, wanted: int, cursor: int, requeue: dict[int, bool]
-    ) -> tuple[int, list[int]]:
+    ) -> tuple[int, list[int], bool]:
         taken: list[int] = []
+        first = cursor
         while len(taken) < wanted and cursor < self.appended:
+            if cursor - first >= MAX_RUN:
+                return cursor, taken, True
             record = self.items.get(cursor)
             if record and record.main:
                 record.main -= 1
@@ -360,15 +380,16 @@ class Shard:
                     record.slots[worker] = Slot(worker, State.LEASED, attempt, named=False)
                     taken.append(cursor)
             cursor += 1
-        return cursor, taken
+        return cursor, taken, False
 
     def submit(
         self, now_ms: int, worker: int, epoch: int, answers: Sequence[tuple[Token, float, bytes]]
     ) -> tuple[str, int, bytes, int]:
         """submit.lua."""
-        now = self._tick(now_ms)
+        now = self._now(now_ms)
         if epoch < self.epoch:
             return ("recheck", now, b"", 0)
+        self._tick(now_ms)
         codes, logged = bytearray(), []
         open_of: dict[LeaseTimer, int] = {}
         requeue: dict[int, bool] = {}
@@ -379,7 +400,7 @@ class Shard:
                 record, used = self.items.get(token.item), code is Code.DONE
                 full = used and record is not None and record.answered == record.granted
                 logged.append(SubmittedAnswer(token.item, token.attempt, used, full, seconds, content))
-                if used:
+                if used and token.first <= token.item < token.first + token.length:
                     timer = LeaseTimer(token.attempt, worker, token.first, token.length)
                     open_of[timer] = open_of.get(timer, token.length) - 1
         wake = 0
@@ -425,16 +446,19 @@ class Shard:
         self, now_ms: int, worker: int, epoch: int, tokens: Sequence[Token], lease_ms: int = 0
     ) -> tuple[str, int, int, bytes]:
         """renew.lua."""
-        now = self._tick(now_ms)
+        now = self._now(now_ms)
         if epoch < self.epoch:
             return ("recheck", now, 0, b"")
+        self._tick(now_ms)
         deadline = now + (lease_ms or self.lease_ms)
         held = [token for token in tokens if token.worker == worker and self._leased(token) and self.stopping != 2]
         if held:
             tickets = [Ticket(token.item, worker, token.attempt) for token in held]
             self._log(lambda seq, at: Renewed(seq, at, worker, deadline, tickets))
         for token in held:
-            self.timers[LeaseTimer(token.attempt, worker, token.first, token.length)] = deadline
+            timer = LeaseTimer(token.attempt, worker, token.first, token.length)
+            if timer in self.timers:
+                self.timers[timer] = max(self.timers[timer], deadline)
         codes = bytes(Code.DONE if token in held else Code.EXPIRED for token in tokens)
         return ("ok", now, deadline, codes)
 
@@ -442,9 +466,10 @@ class Shard:
         self, now_ms: int, worker: int, epoch: int, tokens: Sequence[Token], *, decline: bool
     ) -> tuple[str, int, bytes, int]:
         """giveback.lua: release or decline."""
-        now = self._tick(now_ms)
+        now = self._now(now_ms)
         if epoch < self.epoch:
             return ("recheck", now, b"", 0)
+        self._tick(now_ms)
         codes, given, closed = bytearray(), [], list[int]()
         requeue: dict[int, bool] = {}
         for token in tokens:
@@ -462,7 +487,7 @@ class Shard:
                 self._give_back(token.item, slot, State.RELEASED, closed)
                 if not slot.named:
                     self.timers[RetryTimer(token.item, worker, token.attempt)] = now + self.retry_ms
-            if token.length == 1:
+            if token.length == 1 and token.first == token.item:
                 self.timers.pop(LeaseTimer(token.attempt, worker, token.first, token.length), None)
         if given:
             kind = Declined if decline else Released
@@ -518,7 +543,10 @@ class Shard:
             for item in range(timer.first, timer.first + timer.length):
                 record = self.items.get(item)
                 slot = record.slots.get(timer.worker) if record else None
-                if slot and slot.state is State.LEASED and slot.attempt == timer.attempt:
+                held = slot and slot.state is State.LEASED and slot.attempt == timer.attempt
+                # A claim's run may pass over an item that the same claim took otherwise: that has a timer of its own.
+                alone = timer.length > 1 and LeaseTimer(timer.attempt, timer.worker, item, 1) in self.timers
+                if slot and held and not alone:
                     self._give_back(item, slot, State.LAPSED, closed)
                     lapsed.append(Ticket(item, timer.worker, timer.attempt))
                     if not slot.named:

@@ -86,19 +86,21 @@ class _Owner(msgspec.Struct, frozen=True):
 
 
 class _Left(msgspec.Struct, frozen=True):
-    """``server/server.json``: the last server process, so that the next start finds what a crash left, and the port."""
+    """``server/server.json``: the last server process and its port, so that the next start finds what a crash left."""
 
     pid: int
     started: str | None  # the kernel's start time: a pid alone may have been given to somebody else
-    port: int
+    port: int  # 0: a Unix socket
+
+    def is_alive(self) -> bool:
+        return self.started is not None and _start_time(self.pid) == self.started
 
 
 class EmbeddedServer:
     """A private Valkey process in ``data_dir``, for one owner at a time.
 
     Use it as a context manager, or call ``start`` and ``stop``. ``start`` returns when the server answers. It has the
-    shape of a supervised process (``start``, ``pid``, ``poll``, ``send_signal``, ``last_words``), so that a supervisor
-    can restart it.
+    shape of a process in ``voxpop.workers.supervise``, which can restart it.
 
     Args:
         data_dir: made if it is missing. The server's own files are in ``data_dir/server``, closed to other users.
@@ -139,7 +141,7 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """The URL for ``voxpop.broker.connect``, with the password if there is one. It stays the same over restarts."""
+        """The URL for ``connect`` once started, with the password if there is one. It stays the same over restarts."""
         if self._uses_port:
             return f"redis://:{self._password}@127.0.0.1:{self._port}/0"
         return f"unix://{quote(str(self._socket))}?db=0"
@@ -153,10 +155,19 @@ class EmbeddedServer:
         """Return None while the server runs, else its exit code (negative: the signal that ended it)."""
         return self._process.poll() if self._process else 0
 
-    def send_signal(self, number: int) -> None:
-        """Send a signal to the server if it runs; SIGTERM is its clean stop."""
+    def terminate(self) -> None:
+        """Ask the server to stop cleanly. The directory stays ours until ``stop``."""
         if self._process:
-            self._process.send_signal(number)
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """Kill the server. The directory stays ours until ``stop``."""
+        if self._process:
+            self._process.kill()
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Wait for the server's end; return whether it ended."""
+        return self._process is None or self._gone.wait(timeout_seconds)
 
     def last_words(self) -> str:
         """Return the last lines that the server logged since its last start."""
@@ -275,23 +286,22 @@ class EmbeddedServer:
 
     def _stop_left_over(self) -> None:
         """End the server of an owner that was killed. Ours is the lock, so nobody else may need it."""
-        path = self.home / "server.json"
         try:
-            left = msgspec.json.decode(path.read_bytes(), type=_Left)
+            left = msgspec.json.decode((self.home / "server.json").read_bytes(), type=_Left)
         except (FileNotFoundError, msgspec.DecodeError):
             return
         if self._uses_port and not self._wanted_port:
             self._port = left.port
         for number, wait_seconds in ((signal.SIGTERM, LEFT_OVER_GRACE_SECONDS), (signal.SIGKILL, 10.0)):
             deadline = time.monotonic() + wait_seconds
-            if left.started is None or _start_time(left.pid) != left.started:
+            if not left.is_alive():
                 return
             with contextlib.suppress(ProcessLookupError):
                 os.kill(left.pid, number)
             # It is no child of ours, so there is nothing to wait on: look, at short distances.
-            while _start_time(left.pid) == left.started and time.monotonic() < deadline:
+            while left.is_alive() and time.monotonic() < deadline:
                 time.sleep(0.01)
-        if _start_time(left.pid) == left.started:
+        if left.is_alive():
             raise DataDirectoryError(
                 f"a server left over from a crash (pid {left.pid}) still uses {self.home} and does not end; "
                 f"end it with `kill -9 {left.pid}` and start again"
@@ -419,11 +429,11 @@ daemonize no
         )
 
     def _end_process(self, grace_seconds: float) -> None:
-        if self._process is None or self._process.poll() is not None:
+        if self.poll() is not None:
             return
-        self._process.terminate()
-        if not self._gone.wait(grace_seconds):
-            self._process.kill()
+        self.terminate()
+        if not self.wait(grace_seconds):
+            self.kill()
             self._gone.wait()
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from voxpop.broker.errors import NotFoundError
 from voxpop.broker.events import Event, decode
 from voxpop.broker.jobs import JobOperations
-from voxpop.broker.limits import MAX_NAMED_TICKETS
-from voxpop.broker.models import Settlement, ShardState
+from voxpop.broker.limits import MAX_TICKETS
+from voxpop.broker.models import Settlement, ShardState, check_range
 from voxpop.broker.scripts import COUNTERS
 from voxpop.broker.steps import Command, Run, Step
 from voxpop.broker.wire import Code, pack_items, pack_pairs
@@ -83,7 +83,7 @@ class UpkeepOperations(JobOperations):
         items: Sequence[int] = (),
         *,
         tickets: int = 1,
-        maximum: int = MAX_NAMED_TICKETS,
+        maximum: int = MAX_TICKETS,
         named: Sequence[tuple[int, int]] = (),
         now_ms: int = 0,
     ) -> Step[list[Code]]:
@@ -92,6 +92,8 @@ class UpkeepOperations(JobOperations):
         Returns:
             For each item, then for each pair: DONE, SETTLED, OVER_MAXIMUM, HAS_IT or UNKNOWN.
         """
+        check_range("tickets", tickets, 1, MAX_TICKETS)
+        check_range("maximum", maximum, 0, MAX_TICKETS)
         args = (now_ms, maximum, tickets, pack_items(items), pack_pairs(named))
         reply = yield Run("extend", self.keys.shard(job).all(), args)
         return [Code(code) for code in reply[1]]

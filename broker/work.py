@@ -9,7 +9,13 @@ import msgspec
 
 from voxpop.broker.access import Allowlist, Verdict
 from voxpop.broker.errors import BusyError, InvalidInputError, NotFoundError
-from voxpop.broker.limits import MAX_ANSWER_BYTES, MAX_CLAIM_ITEMS, MAX_SUBMIT_ANSWERS, MAX_WAIT_SECONDS
+from voxpop.broker.limits import (
+    MAX_ANSWER_BYTES,
+    MAX_CLAIM_ITEMS,
+    MAX_LEASE_SECONDS,
+    MAX_SUBMIT_ANSWERS,
+    MAX_WAIT_SECONDS,
+)
 from voxpop.broker.models import (
     Answer,
     Claim,
@@ -110,9 +116,15 @@ class WorkOperations(UpkeepOperations):
         Raises:
             NotFoundError: no such job, or not for this worker or address; the two look the same.
             BusyError: the event log is full until the actors have archived it.
+            InvalidInputError: ``k`` or a time is out of range, or a wait is asked for while the caller holds the clock.
         """
         check_range("k", k, 1, MAX_CLAIM_ITEMS)
         check_range("wait_seconds", wait_seconds, 0, MAX_WAIT_SECONDS)
+        check_range("lease_seconds", lease_seconds, 0, MAX_LEASE_SECONDS)
+        if wait_seconds and (yield from self._spec(job)).clock == "caller":
+            raise InvalidInputError(
+                f"job {job!r} has clock = 'caller': its time stands still while a claim waits; pass wait_seconds = 0"
+            )
         budget_ms = int(wait_seconds * 1000)
         bell, started_ms = "", 0
         while True:
@@ -186,6 +198,7 @@ class WorkOperations(UpkeepOperations):
             The new deadline (ms) by token; tokens whose lease had ended are missing.
         """
         check_range("tokens in one call", len(tokens), 1, MAX_SUBMIT_ANSWERS)
+        check_range("lease_seconds", lease_seconds, 0, MAX_LEASE_SECONDS)
         packed = pack_tokens([Token.decode(token) for token in tokens])
         _, reply = yield from self._admitted(job, worker, address, "renew", now_ms, packed, int(lease_seconds * 1000))
         _, _, deadline, codes = reply

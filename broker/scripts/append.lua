@@ -5,7 +5,8 @@
 -- KEYS: those of lib/shard.lua.
 -- ARGV: 1 now_ms  2 place of the first item, or -1 for "at the end"  3 count  4 segment: where their payloads lie, or ""
 --   5 named tickets: packed pairs (offset in this append, worker) u32, ordered by offset  6.. object ids, one an item, or none
--- Reply: {status, first item, wake}; status "ok" | "repeated" | "gap" | "sealed" | "stopped" | "taken" (an object id is known)
+-- Reply: {status, first item, wake}; status "ok" | "repeated" | "gap" | "sealed" | "stopped" | "taken" (an object id is
+--   known); wake 1 if an actor must be woken.
 --@include shard
 --@include record
 
@@ -45,10 +46,22 @@ for place = 1, #pairs_data, 8 do
   named_added[#named_added + 1] = named_member(worker, item)
   named[#named + 1] = pack("<I4I4", item, worker)
 end
-if R == 0 and leading then
-  meta.head = meta.appended
+if R == 0 then
+  -- The main log has no tickets, so the head never waits. An item that names nobody closes at once: the policy hears of it.
+  for item = first, meta.appended - 1 do
+    record = record_of(item)
+    if record.granted == 0 then
+      close(item, record)
+      note_if_closed(item, record)
+      keep(item, record)
+    end
+  end
+  if leading then
+    meta.head = meta.appended
+  end
 end
 emit(1, 4, int(first) .. int(count) .. bin(concat(named)) .. int(segment))
+local wake = emit_closed()
 if segment ~= "" then
   call("ZADD", SEGMENTS, first, first .. "|" .. count .. "|" .. segment)
 end
@@ -58,4 +71,4 @@ end
 ring()
 commit_records()
 commit()
-return { "ok", first, 0 }
+return { "ok", first, wake and 1 or 0 }

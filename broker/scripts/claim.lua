@@ -21,7 +21,7 @@ end
 if epoch < meta.epoch then
   return refuse("recheck")
 end
-if meta.stopping == 1 then
+if meta.stopping ~= 0 then
   return refuse("stopped")
 end
 if meta.log_bytes >= meta.log_high_bytes then
@@ -42,11 +42,21 @@ local function take(item, record, value)
   others[#others + 1] = item
 end
 
--- 1. Tickets with this worker's name on them.
+local looked, cut, names_left = 0, false, false -- one call looks at a bounded number of entries; the next one goes on from here
+local LOOK_AHEAD, MAX_RUN = 64, 4096 -- a run's length is u16 in its timer; items that have ended may lie in it
+
+-- 1. Tickets with this worker's name on them. Those of items that have ended are dropped.
 if meta.named > 0 then
   local mine = pack(">I4", worker)
-  local members = call("ZRANGE", NAMED, "[" .. mine, "(" .. pack(">I4", worker + 1), "BYLEX", "LIMIT", 0, k)
-  for _, member in ipairs(members) do
+  local limit = k + LOOK_AHEAD
+  local members = call("ZRANGE", NAMED, "[" .. mine, "(" .. pack(">I4", worker + 1), "BYLEX", "LIMIT", 0, limit)
+  for place, member in ipairs(members) do
+    if #others == k then
+      break
+    end
+    -- Until all of them are seen this worker takes nothing else, or they could hold two tickets of one item.
+    names_left = place == limit
+    cut = names_left
     local item = unpack_from(">I4", member, 5)
     local record = record_of(item)
     named_removed[#named_removed + 1] = member
@@ -70,10 +80,9 @@ do
   end
   cursor, seen = cursor_before, seen_before
 end
-local looked, cut = 0, false
-while #others < k and meta.reopened > 0 do
-  if looked >= k + 64 then
-    cut = true -- one call looks at a bounded number of entries; the next one goes on from here
+while #others < k and meta.reopened > 0 and not cut do
+  if looked >= k + LOOK_AHEAD then
+    cut = true
     break
   end
   local page = call("ZRANGE", REOPENED, "(" .. seen, "(inf", "BYSCORE", "LIMIT", 0, min(k - #others, 32), "WITHSCORES")
@@ -102,8 +111,12 @@ end
 local first = cursor
 local mine = pack("<I4I4", worker * 8 + LEASED, attempt * 2)
 local main, main_count = {}, 0
-local wanted = k - #others
+local wanted = names_left and 0 or k - #others
 while wanted > 0 and cursor < meta.appended do
+  if cursor - first >= MAX_RUN then
+    cut = true
+    break
+  end
   local chunk, number = chunk_of(cursor)
   local at = cursor % C
   local run = min(wanted, C - at, meta.appended - cursor)

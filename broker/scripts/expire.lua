@@ -11,10 +11,16 @@
 local due = call("ZRANGE", TIMERS, "-inf", now, "BYSCORE", "LIMIT", 0, tonumber(ARGV[2]))
 local lapsed = {}
 
-local function lapse(item, worker, attempt)
+-- A claim's run may pass over an item that the same claim took otherwise: that lease has a timer of its own.
+local function is_timed_alone(item, worker, attempt, length)
+  return length > 1 and call("ZSCORE", TIMERS, lease_timer(attempt, worker, item, 1))
+end
+
+local function lapse(item, worker, attempt, length)
   local record = record_of(item)
   local slot = record and slot_of(record, worker)
-  if slot and slot[2] == LEASED and floor(slot[3] / 2) == attempt then
+  local held = slot and slot[2] == LEASED and floor(slot[3] / 2) == attempt
+  if held and not (record.moved and is_timed_alone(item, worker, attempt, length)) then
     give_back(item, record, slot, LAPSED)
     lapsed[#lapsed + 1] = { item, worker, attempt, slot[3] % 2 }
   end
@@ -34,7 +40,7 @@ for _, member in ipairs(due) do
   if byte(member) == 76 then -- "L"
     local attempt, worker, first, length = unpack_from(">I4I4I4I2", member, 2)
     for item = first, first + length - 1 do
-      lapse(item, worker, attempt)
+      lapse(item, worker, attempt, length)
     end
   else
     retry(unpack_from(">I4I4I4", member, 2))

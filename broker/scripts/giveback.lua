@@ -54,7 +54,7 @@ for index, token in ipairs(tokens_of(ARGV[4])) do
         else
           give_back(token.item, record, slot, RELEASED)
         end
-        if token.length == 1 then
+        if token.length == 1 and token.first == token.item then
           timers[#timers + 1] = lease_timer(token.attempt, worker, token.first, token.length)
         end
       elseif slot[2] == DECLINED then

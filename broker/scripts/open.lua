@@ -17,9 +17,11 @@ call("HSET", KEYS[1], "replication", ARGV[1], "chunk_items", ARGV[2], "lease_ms"
 for _, key in ipairs({ KEYS[2], KEYS[3], KEYS[4], KEYS[12] }) do
   call("HSET", key, "", "")
 end
-for _, key in ipairs({ KEYS[5], KEYS[6], KEYS[7], KEYS[11] }) do
+for _, key in ipairs({ KEYS[5], KEYS[7], KEYS[11] }) do
   call("ZADD", key, "+inf", "")
 end
+-- Ranges by member need equal scores: this one sorts before every worker.
+call("ZADD", KEYS[6], 0, "")
 for _, key in ipairs({ KEYS[8], KEYS[9], KEYS[10] }) do
   call("XADD", key, "0-1", "", "")
   call("XTRIM", key, "MAXLEN", 0)

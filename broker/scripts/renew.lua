@@ -1,4 +1,5 @@
---- renew: move the deadline of live leases. The leases of one claim's run of items are renewed together.
+--- renew: move the deadline of live leases, never to an earlier time. The leases of one claim's run of items are renewed
+--- together.
 --
 -- Guarantee: a lease that is still held when this is called stays with its worker until the new deadline.
 -- KEYS: those of lib/shard.lua.
@@ -34,7 +35,8 @@ end
 if #renewed > 0 then
   emit(4, 3, int(worker) .. int(deadline) .. ticket_body(renewed))
   for timer in pairs(timers) do
-    call("ZADD", TIMERS, deadline, timer)
+    -- Never earlier, since the run's other leases were promised the old deadline; and no timer that no claim has set.
+    call("ZADD", TIMERS, "XX", "GT", deadline, timer)
   end
 end
 commit()

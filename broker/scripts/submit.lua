@@ -43,7 +43,7 @@ local function submit_plain(token, index, chunk, number)
   elseif mine[2] == ANSWERED then
     return mine[3] == digest_of(index) and REPEATED or CONFLICT
   elseif mine[3] ~= token.attempt * 2 then
-    return UNKNOWN
+    return mine[3] < token.attempt * 2 and UNKNOWN or EXPIRED
   elseif revoked then
     return EXPIRED
   end
@@ -119,8 +119,11 @@ for index, token in ipairs(tokens) do
       .. bin(content)
     if used then
       meta.answers = meta.answers + 1
-      local timer = lease_timer(token.attempt, worker, token.first, token.length)
-      timers[timer] = (timers[timer] or token.length) - 1
+      -- Tokens are not signed: one that names a run in which its item does not lie must not end that run's timer.
+      if token.first <= token.item and token.item < token.first + token.length then
+        local timer = lease_timer(token.attempt, worker, token.first, token.length)
+        timers[timer] = (timers[timer] or token.length) - 1
+      end
     end
   end
 end
