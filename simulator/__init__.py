@@ -1,0 +1,1 @@
+"""The simulated crowd: people with known behaviour against the real broker."""

@@ -1,0 +1,1 @@
+"""Simulated people by the shape of their answers: one file a shape."""

@@ -1,0 +1,1 @@
+"""Recorded answers that ship with the package; see README.md."""
