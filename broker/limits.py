@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-# Input, as in Ground Truth's manifests.
-MAX_LINE_CHARS: Final = 100_000
-MAX_ATTRIBUTE_CHARS: Final = 20_000
+# Categories of a job. What a line of input may hold is in formats/limits.py.
 MAX_CATEGORIES: Final = 10_000
 MAX_CATEGORY_CHARS: Final = 256
-MIN_CLASSIFICATION_CATEGORIES: Final = 2
 
 # Names of jobs, pools, workforces and workers.
 NAME_PATTERN: Final = r"[a-zA-Z0-9](?:[-_.]?[a-zA-Z0-9]){0,62}"
@@ -17,7 +14,6 @@ MAX_WORKER_ID_CHARS: Final = 256
 
 # What fits the packed records: see docs/state-machines.md.
 MAX_REPLICATION: Final = 64
-MAX_CLASSES: Final = 65_535
 MAX_ITEMS_PER_SHARD: Final = 2**32 - 1
 MAX_WORKERS_PER_WORKFORCE: Final = 2**29 - 1
 MAX_TICKETS: Final = 255  # granted to one item: one byte

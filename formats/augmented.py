@@ -1,6 +1,6 @@
 """Augmented manifests: one input object plus the label pair ``<attribute>`` and ``<attribute>-metadata``, one a line.
 
-Field names, key order and number forms are those of files that Ground Truth wrote (GROUND_TRUTH.md 1.3, 1.5, 1.7). The
+Field names, key order and number forms are those of files that Ground Truth wrote (docs/formats.md). The
 order of the lines is the business of `merge.py`; which label an item gets is nobody's here.
 """
 
@@ -63,7 +63,7 @@ def encode_json(value: Any) -> bytes:
 
 
 def check_label_attribute(name: str, *, reference: bool = False) -> str:
-    """Return ``name`` if it can name a label attribute (GROUND_TRUTH.md 1.7).
+    """Return ``name`` if it can name a label attribute, by the rules of Ground Truth.
 
     Args:
         name: the name to be.

@@ -1,6 +1,6 @@
 """Input manifests: JSON Lines with ``source`` or ``source-ref``, checked whole before anything is done with them.
 
-What a line must be is GROUND_TRUTH.md 1.1; what was chosen where it is silent is in docs/formats.md. Labels that an
+What a line must be, and what was chosen where Ground Truth's guide is silent, is in docs/formats.md. Labels that an
 earlier job appended are ordinary fields here (`augmented.py` reads them).
 """
 

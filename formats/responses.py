@@ -1,6 +1,6 @@
 """Worker responses: what each worker submitted, in Ground Truth's layout and in a compact form for big jobs.
 
-Keys and their order are those of GROUND_TRUTH.md 1.4. Workers appear under their pseudonymous ids: identities live
+Keys and their order are those of Ground Truth's files. Workers appear under their pseudonymous ids: identities live
 elsewhere, where they can be erased, so ``workerMetadata`` is never written.
 """
 

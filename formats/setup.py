@@ -1,6 +1,6 @@
 """Automated data setup: a manifest out of a folder of images or texts, or out of one text file.
 
-What Ground Truth's console does for a prefix (GROUND_TRUTH.md 1.1): scan by data type, write
+What Ground Truth's console does for a prefix: scan by data type, write
 ``dataset-YYMMDDTHHMMSS.manifest`` beside the data. Nothing is skipped silently: what was not used comes back by name
 and reason. What one text file holds is read in `texts.py`; what a manifest must be is checked by `manifest.py`.
 """

@@ -76,6 +76,12 @@ def test_a_label_without_an_item_is_refused_and_nothing_is_written(tmp_path, sma
     assert names(tmp_path) == ["output.manifest"]
 
 
+def test_a_gap_in_the_items_loses_no_label_silently(tmp_path, small):
+    gap = [item for item in items(30) if item.index != 3]
+    with pytest.raises(FormatError, match="there is a label for item 3, but no such item"):
+        merge_output(gap, [label(3), label(20)], attribute="x", out_uri=str(tmp_path / "out"), scratch=tmp_path)
+
+
 def test_a_failing_source_leaves_the_old_output_and_no_litter(tmp_path, small):
     out = tmp_path / "output.manifest"
     out.write_bytes(b"old")
