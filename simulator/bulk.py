@@ -23,7 +23,7 @@ __all__ = ["BulkDriver", "WorkClient"]
 
 
 class WorkClient(Protocol):
-    """What the bulk driver needs of ``broker.Client``; ``broker.history.Journal`` has it too."""
+    """What the bulk driver needs of ``broker.Client``; ``broker.journal.Journal`` has it too."""
 
     def claim(self, job: str, worker: str, address: str, k: int = 1, *, wait_seconds: float = 0.0) -> Claim:
         """Take items."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
+from voxpop.broker.errors import InvalidInputError
 from voxpop.simulator.session import (
     ClaimCall,
     DriverEvent,
@@ -140,6 +141,9 @@ class AsyncDriver(Driver):
         clock: seconds that never go back.
         patience_seconds: how long the server may be away before ``run`` raises; the client's own patience comes first.
         idle_seconds: after so long without anything to do a person leaves; by default nobody does before the job ends.
+
+    Raises:
+        InvalidInputError: a speed that is none.
     """
 
     def __init__(
@@ -157,6 +161,10 @@ class AsyncDriver(Driver):
         super().__init__(
             job, crowd, on_event=on_event, clock=clock, patience_seconds=patience_seconds, idle_seconds=idle_seconds
         )
+        if not speed > 0:
+            raise InvalidInputError(
+                f"speed is {speed}; expected seconds of the crowd's clock in one real second, above 0"
+            )
         self.client = client
         self.speed = speed
         self._stop = asyncio.Event()

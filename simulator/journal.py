@@ -1,6 +1,6 @@
-"""A journal around the asyncio client, in the format of ``broker/history.py``, for the history checker.
+"""A journal around the asyncio client, in the format of ``broker/journal.py``, for the history checker.
 
-The blocking client's journal is ``broker.history.Journal``; both write the same entries.
+The blocking client's journal is ``broker.journal.Journal``; both write the same entries.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from voxpop.broker.errors import BrokerError, NotFoundError, ServerFullError, ServerUnavailableError
-from voxpop.broker.history import JournalAnswer, JournalEntry
+from voxpop.broker.journal import JournalAnswer, JournalEntry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

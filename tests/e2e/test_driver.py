@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import math
+import subprocess
+import sys
 import threading
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import msgspec
 import pytest
 import servers
 
 from voxpop.broker import AsyncClient, Client, ItemEnd, JobSpec, Settlement
-from voxpop.broker.errors import ServerUnavailableError
+from voxpop.broker.errors import InvalidInputError, ServerUnavailableError
 from voxpop.broker.events import Closed, Submitted, unpack_items
-from voxpop.broker.history import Journal, read_journal, write_entry
+from voxpop.broker.history import HistorySpec, check
+from voxpop.broker.journal import Journal, read_journal, write_entry
 from voxpop.broker.server import EmbeddedServer
 from voxpop.simulator.annotators.category import CategoryCrowd
 from voxpop.simulator.bulk import BulkDriver
@@ -32,12 +37,13 @@ OUTSIDE = "203.0.113.7"
 class Settler(threading.Thread):
     """The smallest actor: settles what is full or closed as soon as the log says so."""
 
-    def __init__(self, url, job):
+    def __init__(self, url, job, write):
         super().__init__(daemon=True)
-        self.url, self.job, self.ended = url, job, threading.Event()
+        self.url, self.job, self.write, self.ended = url, job, write, threading.Event()
 
     def run(self):
         with Client.from_url(self.url) as client:
+            journal = Journal(client, self.write, "settler")
             after, finished = 0, False
             while not (finished or self.ended.wait(0.005)):
                 for _, event in client.read_log(self.job, after):
@@ -48,7 +54,7 @@ class Settler(threading.Thread):
                     elif isinstance(event, Closed):
                         done = unpack_items(event.items)
                     if done:
-                        finished = client.settle(
+                        finished = journal.settle(
                             self.job, [Settlement(item, ItemEnd.LABELED, 1, b"1") for item in done]
                         )
 
@@ -67,16 +73,18 @@ class Room:
         self.client.create_job(
             JobSpec(name="job", task_type="text_single_label", pool="team", categories=("a", "b"), **spec)
         )
+        self.entries = []
+        journal = Journal(self.client, self.entries.append, "room")
         indexes = self.client.worker_indexes("private")
         for first in range(0, items, 1000):
             count = min(1000, items - first)
             pairs = [(i, indexes[who]) for i in range(count) for who in (named(first + i) if named else ())]
-            self.client.append("job", count, at=first, named=pairs)
-        self.client.seal("job")
+            journal.append("job", count, at=first, named=pairs)
+        journal.seal("job")
         self.names = {index: worker for worker, index in indexes.items()}
         self.events = []
         self.happened = asyncio.Event()
-        self.settler = Settler(url, "job")
+        self.settler = Settler(url, "job", self.entries.append)
         self.settler.start()
 
     def answers(self):
@@ -92,13 +100,34 @@ class Room:
                         found[pair] = msgspec.json.decode(answer.content)
         return found
 
-    def drive(self, *, during=None, journal=None, speed=math.inf, **options):
+    def violations(self):
+        """What the history checker says of everything that clients saw and the broker logged."""
+        events, after = [], 0
+        while page := self.client.read_log("job", after):
+            events += [event for _, event in page]
+            after = events[-1].seq
+        job, pool = self.client.job("job"), self.client.pool("team")
+        spec = HistorySpec(
+            job="job",
+            pool="team",
+            workforce="private",
+            replication=job.spec.replication,
+            max_declines=job.spec.declines_allowed,
+            retry_seconds=job.spec.retry_seconds,
+            workers=self.client.worker_indexes("private"),
+            members=pool.members,
+            allow=pool.allow,
+            complete=True,
+        )
+        return check(self.entries, events, spec=spec)
+
+    def drive(self, *, during=None, speed=math.inf, **options):
         """Run the async driver to its end; ``during`` is a coroutine function that gets it while it runs."""
 
         async def scene():
             async with await AsyncClient.from_url(self.url, patience_seconds=0.0) as client:
-                caller = AsyncJournal(client, journal, "driver") if journal else client
-                driver = AsyncDriver(caller, "job", self.crowd, speed=speed, on_event=self.note, **options)
+                journal = AsyncJournal(client, self.entries.append, "driver")
+                driver = AsyncDriver(journal, "job", self.crowd, speed=speed, on_event=self.note, **options)
                 other = asyncio.create_task(during(driver)) if during else None
                 report = await driver.run()
                 if other:
@@ -171,6 +200,7 @@ def test_named_tickets_replay_a_recording_exactly(room):
     recorded = {(worker, crowd.items.index(item)): {"label": label} for item, worker, label in rows}
     assert place.answers() == recorded
     assert EventKind.DECLINED not in report.events
+    assert place.violations() == []
 
 
 def test_open_tickets_are_declined_by_those_who_never_answered(room):
@@ -194,6 +224,7 @@ def test_presets_finish_a_job(room, preset):
     assert report.reason is Reason.JOB_ENDED
     assert_exact(place, CategoryCrowd(msgspec.structs.replace(spec, abandon_rate=0.0), ("a", "b")))
     assert place.client.shard_state("job").settled == 300
+    assert place.violations() == []
     if spec.abandon_rate * 900 > 10:
         assert report.events[EventKind.ABANDONED] > 0
 
@@ -207,6 +238,7 @@ def test_an_outsider_is_told_not_found(room):
     assert {(event.worker, event.address) for event in refused} == {("w7", OUTSIDE), ("stranger", "127.0.0.1")}
     assert all("job 'job' not found" in event.detail for event in refused)
     assert sum(place.client.refusals("team").values()) == 2
+    assert place.violations() == []
     assert report.reason is Reason.JOB_ENDED
 
 
@@ -221,6 +253,7 @@ def test_a_walk_away_loses_the_lease_and_the_item_goes_to_somebody_else(room):
     assert not [worker for worker, _ in answers if worker == "w4"]
     assert sum(item == left.items[0] for _, item in answers) == 2
     assert place.client.shard_state("job").lapsed == 1
+    assert place.violations() == []
 
 
 def test_a_submit_sent_twice_counts_once(room):
@@ -233,6 +266,7 @@ def test_a_submit_sent_twice_counts_once(room):
     assert {event.detail for event in repeats} <= {"the same receipts", "other receipts"}
     assert "the same receipts" in {event.detail for event in repeats}
     assert len(place.answers()) == place.client.shard_state("job").answers == 90
+    assert place.violations() == []
 
 
 class Scripted:
@@ -341,12 +375,20 @@ def test_thinking_takes_the_crowds_time_over_the_speed(room):
     assert place.drive(speed=1000.0).seconds >= 4 * 30.0 / 1000.0
 
 
+@pytest.mark.parametrize("speed", [0.0, -1.0, math.nan])
+def test_a_speed_that_is_none_is_refused(speed):
+    with pytest.raises(InvalidInputError, match="speed is"):
+        AsyncDriver(None, "job", Scripted("ann"), speed=speed)
+
+
 def test_the_async_journal_has_every_call_and_what_came_of_it(room, tmp_path):
     crowd = FaultyCrowd(bluebirds(), outside={"w1": OUTSIDE})
     place = room(crowd, 12)
     path = tmp_path / "driver.jsonl"
+    place.drive()
     with path.open("wb") as file:
-        place.drive(journal=functools.partial(write_entry, file))
+        for entry in place.entries:
+            write_entry(file, entry)
     assert_journal(path, answers=36, failed=1)
 
 
@@ -361,7 +403,7 @@ def test_the_bulk_driver_is_journaled_by_the_brokers_own_journal(room, tmp_path)
 
 def assert_journal(path, *, answers, failed):
     with path.open("rb") as file:
-        entries = list(read_journal(file))
+        entries = [entry for entry in read_journal(file) if entry.process == "driver"]
     calls = defaultdict(list)
     for entry in entries:
         calls[entry.call].append(entry)
@@ -380,12 +422,14 @@ def assert_journal(path, *, answers, failed):
 def test_the_bulk_driver_finishes_with_every_answer_exact(room):
     spec = msgspec.structs.replace(PRESETS["open-crowd"], workers=20, seed=8)
     place = room(CategoryCrowd(spec, ("a", "b")), 2000, lease_seconds=0.5)
-    report = BulkDriver(place.client, "job", place.crowd, k=100, on_event=place.events.append).run()
+    client = Journal(place.client, place.entries.append, "driver")
+    report = BulkDriver(client, "job", place.crowd, k=100, on_event=place.events.append).run()
     assert report.reason is Reason.JOB_ENDED
     assert_exact(place, CategoryCrowd(msgspec.structs.replace(spec, abandon_rate=0.0), ("a", "b")))
     assert place.client.shard_state("job").settled == 2000
     assert report.events[EventKind.ABANDONED] > 0
     assert report.items[EventKind.DECLINED] > 0
+    assert place.violations() == []
 
 
 def test_the_bulk_driver_stops_when_asked(room):
@@ -447,6 +491,9 @@ def test_a_server_that_comes_back_is_waited_for():
         assert report.events[EventKind.UNAVAILABLE] > 0
         assert Counter(item for _, item in place.answers()) == dict.fromkeys(range(108), 3)
         assert_exact(place, bluebirds(seed=2))
+        assert place.violations() == []
+        place.entries = [entry for entry in place.entries if entry.process != "driver" or entry.op != "submit"]
+        assert place.violations() != []  # the checker does look at what the driver wrote down
         place.settler.join()
         place.client.close()
 
@@ -459,3 +506,18 @@ def test_patience_with_a_dead_server_ends():
         place.client.close()
     with pytest.raises(ServerUnavailableError), Client.from_url(server.url, patience_seconds=0.0) as client:
         BulkDriver(client, "job", bluebirds(), patience_seconds=0.2).run()
+
+
+# -- with real actors --------------------------------------------------------------------------------------------------
+
+
+def test_the_million_benchmark_on_five_thousand(tmp_path):
+    """The same script as for a million: every item labeled, every line written, the driver's memory as it was."""
+    raw = tmp_path / "raw.jsonl"
+    command = [sys.executable, "-m", "benchmarks.million", "--items", "5000", "--appendfsync", "no", "--json", raw]
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, timeout=200)
+    run = json.loads(raw.read_bytes())
+    assert (run["suite"], run["n"], run["extra"]["items"]) == ("million", 5000, 5000)
+    last = run["extra"]["samples"][-1]
+    assert (last["appended"], last["settled"], last["answers"]) == (5000, 5000, 15000)
+    assert run["extra"]["driver_rss_bytes_at_end_of_work"] < 2 * run["extra"]["driver_rss_bytes_after_a_quarter"]
