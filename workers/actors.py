@@ -16,7 +16,7 @@ from voxpop.broker.errors import NotFoundError
 from voxpop.workers import consolidate
 from voxpop.workers import export as export_module
 from voxpop.workers import ingest as ingest_module
-from voxpop.workers.dispatch import clear_flag, enqueue_once, in_work
+from voxpop.workers.dispatch import enqueue_once, in_work
 from voxpop.workers.logs import LogContext
 
 if TYPE_CHECKING:
@@ -45,8 +45,12 @@ def register(queue: dramatiq.Broker, services: Services) -> Enqueue:
     """Declare the actors on a queue; returns what sends them messages."""
 
     def attend(*, job: str) -> None:
-        clear_flag(services, "attend", job)
-        if consolidate.attend(services, job).is_finished:
+        with in_work(services, "attend", job):
+            attended = consolidate.attend(services, job)
+        # A wake that came too late for that pass and before the flag was cleared was not sent on.
+        if services.client.is_dirty(job):
+            enqueue_once(services, send, "attend", job)
+        if attended.is_finished:
             enqueue_once(services, send, "export", job)
 
     def export(*, job: str) -> None:

@@ -62,16 +62,26 @@ def next_part(services: Services, job: str, after: int) -> Part | None:
         ArchiveError: the server's log goes on behind events that are not archived, or not as the archive says.
         StorageError: the archive cannot be read or written.
     """
-    first = services.client.read_log(job, after=after, count=1)
-    if first and first[0][1].seq == after + 1:
-        return _write(services, job, after)
-    found = _read(services, job, after + 1, in_log=False)
-    if found is None and first:
-        raise ArchiveError(
-            f"job {job!r}: events {after + 1} to {first[0][1].seq - 1} are neither in the server's log nor in the "
-            f"archive at {services.uri(job, 'log')}; restore the archive, or the storage that was used before"
-        )
-    return found
+    for _ in range(2):  # looked at again, since somebody may archive and trim between two looks
+        first = services.client.read_log(job, after=after, count=1)
+        if first and first[0][1].seq == after + 1:
+            return _write(services, job, after)
+        found = _read(services, job, after + 1, in_log=False)
+        if found is not None:
+            return found
+        last = services.client.shard_state(job).seq
+        if last == after:
+            return None
+        if last < after:
+            raise ArchiveError(
+                f"job {job!r}: the archive at {services.uri(job, 'log')} knows events up to {after}, the server only up "
+                f"to {last}; the server was restored to an earlier state; stop the job and start it under another name"
+            )
+        upto = first[0][1].seq - 1 if first else last
+    raise ArchiveError(
+        f"job {job!r}: events {after + 1} to {upto} are neither in the server's log nor in the archive at "
+        f"{services.uri(job, 'log')}; restore the archive, or the storage that was used before"
+    )
 
 
 def read_archive(services: Services, job: str, after_seq: int = 0) -> Iterator[Event]:

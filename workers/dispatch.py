@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from voxpop.workers.services import Services
 
-__all__ = ["ActorName", "Enqueue", "clear_flag", "dispatch_once", "enqueue_once", "in_work", "request"]
+__all__ = ["ActorName", "Enqueue", "dispatch_once", "enqueue_once", "in_work", "request"]
 
 ActorName = Literal["attend", "export", "ingest"]
 
@@ -71,14 +71,9 @@ def enqueue_once(services: Services, enqueue: Enqueue, actor: ActorName, job: st
     return True
 
 
-def clear_flag(services: Services, actor: ActorName, job: str) -> None:
-    """Say that a message arrived: whatever is written from now on needs another."""
-    services.client.connection.delete(services.client.operations.keys.queued(job, actor))
-
-
 @contextlib.contextmanager
 def in_work(services: Services, actor: ActorName, job: str) -> Iterator[None]:
-    """Keep the flag standing while a long piece of work is done, so that it is not sent a second time."""
+    """Keep the flag standing while a message is in work, so that no second process does the same at once."""
     ended = threading.Event()
     key, lifetime_ms = services.client.operations.keys.queued(job, actor), _flag_ms(services)
 
@@ -96,7 +91,7 @@ def in_work(services: Services, actor: ActorName, job: str) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        clear_flag(services, actor, job)
+        services.client.connection.delete(key)
 
 
 def _flag_ms(services: Services) -> int:
