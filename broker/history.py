@@ -89,6 +89,7 @@ class _Join:
         calls = [_Call(entry, ends.get((entry.process, entry.call))) for entry in entries if entry.event == "invoked"]
         self.calls = sorted(calls, key=lambda call: call.began)
         self.submitted: dict[Lease, Counter[bytes]] = defaultdict(Counter)
+        self.answered = {(lease.item, lease.worker) for lease in log.used}
         self.claims()
         self.submits()
         self.returns()
@@ -150,14 +151,15 @@ class _Join:
                     first_ok.setdefault((lease, content), call.ended)
                 elif status != SubmitStatus.SETTLED and first_ok.get((lease, content), inf) < call.began:
                     self.blame("3 repeat", call.place, f"{lease}: was accepted before, now the reply is {status}")
-        for lease, content in [*self.log.used.items(), *self.log.unused]:
+        unused = [(lease, content) for lease, contents in self.log.unused.items() for content in contents]
+        for lease, content in [*self.log.used.items(), *unused]:
             if not self.submitted.get(lease, Counter())[canonical_bytes(content)]:
                 self.blame("3 content", f"{lease}", f"the log has the answer {content!r}; no client submitted it")
 
     def receipt(self, call: _Call, lease: Lease, content: bytes, status: SubmitStatus) -> None:
         used = self.log.used.get(lease)
         counted = None if used is None else canonical_bytes(used)
-        unused = [canonical_bytes(text) for of, text in self.log.unused if of == lease]
+        unused = [canonical_bytes(content) for content in self.log.unused.get(lease, ())]
         if status is SubmitStatus.ACCEPTED and counted != content:
             self.blame("3 acknowledged", call.place, f"{lease}: {content!r} was accepted; the log counts {used!r}")
         elif status is SubmitStatus.CONFLICT and (counted == content or not self.has_answered(lease)):
@@ -169,7 +171,7 @@ class _Join:
 
     def has_answered(self, lease: Lease) -> bool:
         """Whether the worker's answer to the item was counted, be it under another lease than this."""
-        return any((used.item, used.worker) == (lease.item, lease.worker) for used in self.log.used)
+        return (lease.item, lease.worker) in self.answered
 
     def returns(self) -> None:
         """What was given back or renewed, was asked for; and what was acknowledged, is logged."""

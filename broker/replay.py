@@ -125,7 +125,7 @@ class Replay:
         self.claims: dict[int, LoggedClaim] = {}  # by attempt
         self.appends: dict[int, int] = {}  # first item -> count
         self.used: dict[Lease, bytes] = {}
-        self.unused: list[tuple[Lease, bytes]] = []
+        self.unused: dict[Lease, list[bytes]] = {}
         self.returned: dict[str, set[Lease]] = {"release": set(), "decline": set(), "renew": set()}
         self.stopped = self.revoked = self.sealed = False
         self._given: set[Lease] = set()
@@ -267,7 +267,7 @@ class Replay:
         if lease not in self._given:
             self.blame("4 forged", f"an answer under {lease}, which was never given")
         if not answer.used:
-            self.unused.append((lease, answer.content))
+            self.unused.setdefault(lease, []).append(answer.content)
             if mine is not None and not item.ended and not self.revoked:
                 self._refused(item, mine, lease)
             return

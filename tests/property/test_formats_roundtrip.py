@@ -109,8 +109,11 @@ def test_a_whole_job(tmp_path_factory, inputs, data):
         )
 
 
+endings = st.text("a\r\n", max_size=20).map(str.encode)
+
+
 @unhurried
-@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=8), st.integers(0, 20))
+@given(endings | st.binary(max_size=300), st.lists(st.integers(0, 20), max_size=8), st.integers(0, 4))
 def test_lines_do_not_depend_on_the_pieces(data, cuts, limit):
     borders = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     pieces = [data[start:end] for start, end in itertools.pairwise(borders)]

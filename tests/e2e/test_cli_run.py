@@ -1,0 +1,311 @@
+"""`voxpop run` and `voxpop consolidate` as processes: to labels, with nothing running before or after."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+BLUEBIRDS = ROOT / "simulator" / "data" / "bluebirds"
+VOXPOP = Path(sys.executable).with_name("voxpop")
+WAIT_SECONDS = 120
+THREE = """
+name = "three"
+task_type = "text_single_label"
+categories = ["a", "b"]
+{more}
+[input]
+files = "three.txt"
+type = "text"
+"""
+
+
+@pytest.fixture
+def scratch():
+    """The temporary directory of a run: short, because a socket lies in it; empty again afterwards."""
+    with tempfile.TemporaryDirectory(prefix="vp") as path:
+        yield Path(path)
+        assert list(Path(path).iterdir()) == []
+
+
+def started(scratch, cwd, *words):
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("VOXPOP_")}
+    return subprocess.Popen(
+        [VOXPOP, *map(str, words)],
+        cwd=cwd,
+        env={**plain, "TMPDIR": str(scratch), "VOXPOP_SWEEP_SECONDS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def voxpop(scratch, cwd, *words, code=0):
+    child = started(scratch, cwd, *words)
+    out, err = child.communicate(timeout=WAIT_SECONDS)
+    assert "Traceback" not in err, err
+    assert child.returncode == code, (child.returncode, out, err)
+    return out, err
+
+
+def labels(out):
+    lines = (out / "manifests" / "output" / "output.manifest").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def answers_of(out):
+    """Return item -> workers, as the worker responses have it."""
+    found = {}
+    for path in out.glob("annotations/worker-response/iteration-1/*/*.json"):
+        found[int(path.parent.name)] = sorted(one["workerId"] for one in json.loads(path.read_text())["answers"])
+    return found
+
+
+def test_product_reviews_with_a_simulated_team(scratch, tmp_path):
+    """The second worked example, as the issue writes it: -1, 0, 1, and the accuracy against gold."""
+    out, _ = voxpop(
+        scratch,
+        tmp_path,
+        "run",
+        EXAMPLES / "reviews/job.toml",
+        "--crowd",
+        "simulated:careful-team",
+        "--gold",
+        EXAMPLES / "reviews/gold.csv",
+        "--out",
+        "out/",
+        "--json",
+    )
+    found = json.loads(out)
+    assert (found["status"], found["items"], found["labeled"], found["failed"]) == ("Completed", 60, 60, 0)
+    assert (found["answers"], found["n_gold"], found["people"]) == (180, 60, 8)
+    assert found["accuracy"] > 0.9  # people who are right 95 times in 100, three to an item
+    assert 0 <= found["ece"] < 0.2
+    lines = labels(tmp_path / "out/reviews")
+    assert [line["item"] for line in lines] == [f"r{number:02d}" for number in range(1, 61)]
+    with (EXAMPLES / "reviews/gold.csv").open() as file:
+        gold = {row["item"]: row["label"] for row in csv.DictReader(file)}
+    right = sum(line["reviews-metadata"]["class-name"] == gold[line["item"]] for line in lines)
+    assert right / 60 == pytest.approx(found["accuracy"])
+
+
+def test_everybody_answered_everything_so_tickets_are_open(scratch, tmp_path):
+    """Five of the 39 people answer each picture: any five, and never one of them twice."""
+    out, _ = voxpop(scratch, tmp_path, "run", EXAMPLES / "bluebirds/job.toml", "--out", "out")
+    assert re.search(r"bluebirds +Completed +108 +108 +0 +540", out)
+    assert "against 108 gold labels" in out
+    given = answers_of(tmp_path / "out/bluebirds")
+    assert len(given) == 108
+    assert all(len(set(workers)) == len(workers) == 5 for workers in given.values())
+    assert len({worker for workers in given.values() for worker in workers}) == 39
+
+
+def test_named_tickets_go_to_the_people_who_answered(scratch, tmp_path):
+    """Not everybody answered everything: every item ends, with exactly the recorded people, one answer each."""
+    with gzip.open(BLUEBIRDS / "answers.csv.gz", "rt") as file:
+        rows = [row for place, row in enumerate(csv.DictReader(file)) if place % 7 < 2]
+    people = {}
+    with (tmp_path / "some.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["item", "worker", "label"])
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(row)
+            people.setdefault(row["item"], set()).add(row["worker"])
+        writer.writerow({**rows[0], "label": "1"})  # somebody thought again
+    out, err = voxpop(
+        scratch, tmp_path, "run", EXAMPLES / "replay/job.toml", "--crowd", "replay:some.csv", "--out", "out"
+    )
+    assert "Note: 1 answers were replaced by a later one of the same person." in err
+    assert "accuracy" not in out
+    lines = labels(tmp_path / "out/replay")
+    assert {line["item"] for line in lines} == set(people)
+    assert all("replay" in line for line in lines)
+    given = answers_of(tmp_path / "out/replay")
+    assert {lines[index]["item"]: set(workers) for index, workers in given.items()} == people
+    assert sum(map(len, given.values())) == len(rows)
+
+
+def test_too_few_people_is_a_warning_and_the_run_ends_all_the_same(scratch, tmp_path):
+    """Two simulated people cannot give three answers: said before, stopped after, nothing waits for ever."""
+    (tmp_path / "three.txt").write_text("x\ny\nz\n")
+    (tmp_path / "job.toml").write_text(THREE.format(more="replication=3"))
+    out, err = voxpop(
+        scratch, tmp_path, "run", "job.toml", "--crowd", "simulated:workers=2", "--out", "out", "--json", code=1
+    )
+    assert err == (
+        "Warning: job three needs 1 more person (replication 3, pool team has 2); "
+        "it will be stopped when nobody has anything left to do\n"
+    )
+    found = json.loads(out)
+    assert (found["status"], found["items"], found["answers"], found["people_needed"]) == ("Stopped", 3, 6, 1)
+    assert len(labels(tmp_path / "out/three")) == 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_interrupted_says_what_is_kept_and_leaves_nothing(scratch, tmp_path, number, code):
+    """Ctrl-C and SIGTERM in mid-run: a clean end, no process and no temporary directory left."""
+    (tmp_path / "three.txt").write_text("x\n" * 300)
+    (tmp_path / "job.toml").write_text(THREE.format(more="replication=2"))
+    crowd = "simulated:workers=4,think_seconds=4000"
+    child = started(scratch, tmp_path, "run", "job.toml", "--crowd", crowd, "--out", "out")
+    for line in child.stderr:
+        if "answers 0/600" in line:
+            break
+    home = next(scratch.iterdir())
+    child.send_signal(number)
+    _, err = child.communicate(timeout=WAIT_SECONDS)
+    assert "Traceback" not in err, err
+    assert child.returncode == code
+    if number == signal.SIGINT:
+        assert re.search(
+            r"Warning: interrupted with \d+ answers; the server was a temporary one, so nothing is kept; "
+            r"with --data-dir DIR it would be\nInterrupted.\n$",
+            err,
+        )
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not any(str(home).encode() in command for command in commands)
+
+
+def test_an_interrupted_run_with_a_data_directory_goes_on(scratch, tmp_path):
+    """What was answered is kept: the job is there when its data directory is started again."""
+    (tmp_path / "three.txt").write_text("x\n" * 300)
+    (tmp_path / "job.toml").write_text(THREE.format(more="replication=2"))
+    with tempfile.TemporaryDirectory(prefix="vp") as data:
+        crowd = "simulated:workers=4,think_seconds=300"
+        child = started(scratch, tmp_path, "run", "job.toml", "--crowd", crowd, "--out", "out", "--data-dir", data)
+        for line in child.stderr:
+            if "answers 0/600" in line:
+                break
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=WAIT_SECONDS)
+        told = re.search(r"interrupted with (\d+) answers; they are kept, and people can go on: `voxpop up", err)
+        assert told, err
+        up = started(scratch, tmp_path, "up", "--data-dir", data, "--json")
+        while up.stdout.readline() != "}\n":
+            pass
+        out, _ = voxpop(scratch, tmp_path, "job", "show", "three", "--data-dir", data, "--json")
+        up.send_signal(signal.SIGINT)
+        up.communicate(timeout=WAIT_SECONDS)
+        assert up.returncode == 0
+        counters = json.loads(out)["counters"]
+        assert counters["appended"] == 300
+        assert counters["answers"] >= int(told[1])
+        assert counters["leased"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nope.toml",), "nope.toml: there is no such file; expected a job file (docs/job-files.md)"),
+        (
+            ("job.toml", "--out", "out"),
+            "job.toml: who answers? Give --crowd replay:FILE or --crowd simulated, or write [crowd]",
+        ),
+        (
+            ("job.toml", "--crowd", "simulated"),
+            "where should the labels go? Give --out DIR, or write [output] dir in the job file",
+        ),
+        (
+            ("job.toml", "--crowd", "replay:none.csv", "--out", "out"),
+            "none.csv: no such file or folder; check the spelling",
+        ),
+        (
+            ("job.toml", "--crowd", "simulated:accuracy=2", "--out", "out"),
+            "simulated crowd: accuracy is 2: expected a number <= 1.0",
+        ),
+        (
+            ("job.toml", "--crowd", "simulated", "--gold", "none.csv", "--out", "out"),
+            "none.csv: no such file or folder; check the spelling",
+        ),
+        (
+            ("job.toml", "--crowd", "simulated", "--out", "taken"),
+            "{cwd}/taken/three is there already; choose another --out, or remove it",
+        ),
+        (
+            ("job.toml", "--crowd", "simulated", "--out", "job.toml/x"),
+            "--out job.toml/x: {cwd}/job.toml is no folder; expected a folder, or the name of a new one",
+        ),
+    ],
+)
+def test_what_is_wrong_is_found_before_anything_starts(scratch, tmp_path, words, message):
+    """Exit code 2, one message, no output."""
+    (tmp_path / "job.toml").write_text(THREE.format(more=""))
+    (tmp_path / "taken/three").mkdir(parents=True)
+    out, err = voxpop(scratch, tmp_path, "run", *words, code=2)
+    assert (out, err) == ("", f"Error: {message.format(cwd=tmp_path)}\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_input_file_ends_the_run_with_its_lines(scratch, tmp_path):
+    """The input is checked whole, and the parts that were started for it are stopped."""
+    (tmp_path / "in.manifest").write_text('{"source":"a"}\n{"source":1}\n')
+    (tmp_path / "job.toml").write_text(
+        'name="w"\ntask_type="text_single_label"\ncategories=["a","b"]\n[input]\nmanifest="in.manifest"\n'
+    )
+    _, err = voxpop(scratch, tmp_path, "run", "job.toml", "--crowd", "simulated", "--out", "out", code=2)
+    assert re.search(r"Error: \S+in.manifest line 2, field 'source': ", err), err
+
+
+def test_consolidating_recorded_answers(scratch, tmp_path):
+    """The keys that scripts rely on, the label file and the plot; no server is involved."""
+    out, _ = voxpop(
+        scratch,
+        tmp_path,
+        "consolidate",
+        "votes",
+        BLUEBIRDS / "answers.csv.gz",
+        "--gold",
+        BLUEBIRDS / "truth.csv.gz",
+        "--out",
+        "labels.csv",
+        "--plot",
+        "workers.svg",
+        "--json",
+    )
+    found = json.loads(out)
+    assert (found["method"], found["n_items"], found["n_workers"], found["n_classes"]) == ("dawid_skene", 108, 39, 2)
+    assert found["accuracy"] == pytest.approx(96 / 108)
+    assert found["seconds"] > 0
+    assert 0 < found["ece"] < 0.2
+    assert found["log_loss"] > 0
+    with (tmp_path / "labels.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 108
+    assert {row["label"] for row in rows} == {"0", "1"}
+    assert (tmp_path / "workers.svg").read_text().lstrip().startswith("<?xml")
+    majority, _ = voxpop(
+        scratch, tmp_path, "consolidate", "votes", BLUEBIRDS / "answers.csv.gz", "--method", "majority"
+    )
+    assert re.search(r"majority +108 +39 +2 +4,212", majority)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("some.csv", "--method", "best"), "unknown consolidation method 'best'; known methods: dawid_skene, majority"),
+        (("none.csv",), "none.csv: no such file or folder; check the spelling"),
+        (("some.csv", "--plot", "w.pdf"), "--plot w.pdf: found '.pdf', expected .png or .svg"),
+        (
+            ("some.csv", "--gold", "gold.csv"),
+            "gold.csv: none of its 1 items has answers; expected the same item names, such as 'x', found 'z'",
+        ),
+        (("gold.csv",), "gold.csv line 1: no column worker; expected item, worker, label, found item, label"),
+    ],
+)
+def test_wrong_recorded_answers(scratch, tmp_path, words, message):
+    """Exit code 2 and one message."""
+    (tmp_path / "some.csv").write_text("item,worker,label\nx,a,1\nx,b,0\n")
+    (tmp_path / "gold.csv").write_text("item,label\nz,1\n")
+    out, err = voxpop(scratch, tmp_path, "consolidate", "votes", *words, code=2)
+    assert (out, err) == ("", f"Error: {message}\n")
