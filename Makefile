@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit soak bench clean python
+.PHONY: help demo test check format soak bench clean python
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,13 @@ check: $(VENV)/.dev  ## Format, lint, strict types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+soak: $(VENV)/.dev  ## The longer proofs: 200 concurrent histories with killed clients, 3,000 in lockstep
+	VOXPOP_HISTORIES=200 $(BIN)/python -m pytest -n 2 --timeout 3600 tests/faults/test_histories.py -k clients_are_killed
+	VOXPOP_LOCKSTEP=1500 $(BIN)/python -m pytest -n 2 --timeout 3600 tests/property/test_lockstep.py
+
+bench: $(VENV)/.dev  ## The million-item job, measured (about ten minutes)
+	$(BIN)/python -m benchmarks.million --json benchmarks/results/million.jsonl
 
 format: $(VENV)/.dev  ## Rewrite the code in the house format
 	$(BIN)/ruff format .

@@ -124,7 +124,10 @@ class Expired(_Event, frozen=True, array_like=True, tag=7):
 
 
 class Closed(_Event, frozen=True, array_like=True, tag=8):
-    """These items were declined too often, and no ticket of theirs is out: the policy decides with what there is."""
+    """These items give out no more tickets and none is out: the policy decides with what there is.
+
+    They were declined too often, or by some and answered by everybody else of the pool, or name nobody.
+    """
 
     items: bytes
 

@@ -28,7 +28,7 @@ def can_repeat(wanted: Run | Command | Wait) -> bool:
     if isinstance(wanted, Run):
         once = wanted.script in ("claim", "extend", "publish") or (wanted.script == "append" and wanted.args[1] == -1)
         return not once
-    return isinstance(wanted, Wait) or wanted.parts[0] not in ("HINCRBY", "XADD")
+    return isinstance(wanted, Wait) or wanted.parts[0] != "HINCRBY"
 
 
 def delays(patience_seconds: float) -> Iterator[float | None]:

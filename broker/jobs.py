@@ -64,7 +64,8 @@ class JobOperations(PoolOperations):
         yield Command(("ZADD", self.keys.jobs, job.created_at_ms, job.name))
         # Register before reading the epoch: a change of the pool from here on reaches the shard.
         yield Command(("SADD", self.keys.pool_shards(spec.pool), f"{job.name}/0"))
-        epoch = (yield from self.pool(spec.pool)).epoch
+        pool = yield from self.pool(spec.pool)
+        epoch, people = pool.epoch, len(pool.members)
         yield Run(
             "open",
             keys.all(),
@@ -77,9 +78,10 @@ class JobOperations(PoolOperations):
                 self.log_high_bytes,
                 int(spec.clock == "caller"),
                 epoch,
+                people,
             ),
         )
-        yield Run("raise_epoch", keys.all(), (0, epoch))
+        yield Run("learn_pool", keys.all(), (0, epoch, people))
 
     def job(self, name: str) -> Step[Job]:
         """Return a job."""

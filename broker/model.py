@@ -62,6 +62,7 @@ RETRYABLE = (State.LAPSED_RETRY, State.RELEASED_RETRY)
 LOOK_AHEAD = 64  # entries of the reopened log, or of the worker's named tickets, that a claim looks at beyond k
 MAX_RUN = 4096  # items that a claim walks in the main log
 PAGE = 32
+MANY_PEOPLE = 2**29  # more than any pool has
 
 Ending = tuple[int, int, int, str, bytes]  # item, end, version, reason, label
 
@@ -137,7 +138,14 @@ class Shard:
     """One shard of a job. Replies are what the scripts reply; ``events`` is what they log."""
 
     def __init__(
-        self, *, replication: int, lease_ms: int, retry_ms: int, max_declines: int, chunk_items: int = 0
+        self,
+        *,
+        replication: int,
+        lease_ms: int,
+        retry_ms: int,
+        max_declines: int,
+        people: int = MANY_PEOPLE,
+        chunk_items: int = 0,
     ) -> None:
         del chunk_items  # packing is the scripts' affair
         self.replication = replication
@@ -145,6 +153,7 @@ class Shard:
         self.retry_ms = retry_ms
         self.max_declines = max_declines
         self.epoch = 0
+        self.people = people  # members of the pool
         self.stopping = 0  # 1: held leases may finish; 2: revoked
         self.sealed = False
         self.dirty = False
@@ -200,6 +209,22 @@ class Shard:
         record.granted = record.used + record.reserved
         record.main = 0
         record.closed = True
+
+    def _close_if_nobody_is_left(self, item: int, closed: list[int], requeue: dict[int, bool]) -> None:
+        """Close an item that somebody passed on once everybody else of the pool has spoken.
+
+        Former holders who may try again count as people to come, and so does who holds a lease.
+        """
+        record = self.items[item]
+        if record.closed or not record.declines or record.reserved:
+            return
+        states = [slot.state for slot in record.slots.values()]
+        spoken = sum(state in (State.ANSWERED, State.DECLINED) for state in states)
+        if State.LEASED not in states and spoken >= self.people:
+            self._close(record)
+            requeue[item] = requeue.get(item, False)
+            closed.append(item)
+            self._advance_head(self.appended)
 
     def _log_closed(self, closed: list[int]) -> int:
         if not closed:
@@ -390,7 +415,7 @@ class Shard:
         if epoch < self.epoch:
             return ("recheck", now, b"", 0)
         self._tick(now_ms)
-        codes, logged = bytearray(), []
+        codes, logged, closed = bytearray(), [], list[int]()
         open_of: dict[LeaseTimer, int] = {}
         requeue: dict[int, bool] = {}
         for token, seconds, content in answers:
@@ -400,6 +425,8 @@ class Shard:
                 record, used = self.items.get(token.item), code is Code.DONE
                 full = used and record is not None and record.answered == record.granted
                 logged.append(SubmittedAnswer(token.item, token.attempt, used, full, seconds, content))
+                if used and not full:
+                    self._close_if_nobody_is_left(token.item, closed, requeue)
                 if used and token.first <= token.item < token.first + token.length:
                     timer = LeaseTimer(token.attempt, worker, token.first, token.length)
                     open_of[timer] = open_of.get(timer, token.length) - 1
@@ -407,6 +434,7 @@ class Shard:
         if logged:
             self._log(lambda seq, at: Submitted(seq, at, worker, logged))
             wake = self._soil()
+            self._log_closed(closed)
         for timer, still_open in open_of.items():
             if still_open <= 0:
                 self.timers.pop(timer, None)
@@ -482,7 +510,7 @@ class Shard:
             if not slot.named:
                 requeue[token.item] = False
             if decline:
-                self._decline(token.item, slot, closed)
+                self._decline(token.item, slot, closed, requeue)
             else:
                 self._give_back(token.item, slot, State.RELEASED, closed)
                 if not slot.named:
@@ -512,7 +540,7 @@ class Shard:
                 return Code.REPEATED
         return Code.EXPIRED
 
-    def _decline(self, item: int, slot: Slot, closed: list[int]) -> None:
+    def _decline(self, item: int, slot: Slot, closed: list[int], requeue: dict[int, bool]) -> None:
         record = self.items[item]
         slot.state = State.DECLINED
         record.declines = min(record.declines + 1, 255)
@@ -524,6 +552,7 @@ class Shard:
             self._close(record)
         if record.closed and record.answered == record.granted:
             closed.append(item)
+        self._close_if_nobody_is_left(item, closed, requeue)
 
     def expire(self, now_ms: int, limit: int) -> tuple[int, int, int, int]:
         """expire.lua."""
@@ -626,10 +655,11 @@ class Shard:
         self._log(lambda seq, at: Labeled(seq, at, list(labels)))
         return (now,)
 
-    def raise_epoch(self, now_ms: int, epoch: int) -> tuple[int]:
-        """raise_epoch.lua."""
-        self._tick(now_ms)
-        self.epoch = max(self.epoch, epoch)
+    def learn_pool(self, now_ms: int, epoch: int, people: int) -> tuple[int]:
+        """learn_pool.lua."""
+        if epoch >= self.epoch:
+            self._tick(now_ms)
+            self.epoch, self.people = epoch, people
         return (self.epoch,)
 
     def attend(self, now_ms: int) -> tuple[int, int]:

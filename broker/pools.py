@@ -96,7 +96,7 @@ class PoolOperations(Base):
             if -1 in indexes:
                 raise InvalidInputError(f"workforce {workforce!r} is full: {MAX_WORKERS_PER_WORKFORCE} people")
             flat = [part for pair in zip(some, indexes, strict=True) for part in pair]
-            added += (yield Run("edit_pool", self._pool_keys(pool), ("add", *flat)))[2]
+            added += yield from self._edit_pool(pool, "add", *flat)
         return added
 
     def remove_members(self, pool: str, workers: Sequence[str]) -> Step[int]:
@@ -115,15 +115,15 @@ class PoolOperations(Base):
         return {text(field): int(count) for field, count in pairs_of(found)}
 
     def _edit_pool(self, pool: str, *args: Any) -> Step[int]:
-        """Write the pool, raise every live shard's epoch, then return: the order is the promise."""
-        status, epoch, changed = yield Run("edit_pool", self._pool_keys(pool), args)
+        """Write the pool, tell every live shard, then return: the order is the promise."""
+        status, epoch, changed, people = yield Run("edit_pool", self._pool_keys(pool), args)
         if text(status) == "missing":
             raise NotFoundError(f"pool {pool!r} not found; `voxpop pool create {pool}` makes it")
         shards = yield Command(("SMEMBERS", self.keys.pool_shards(pool)))
         for name in sorted(map(text, shards)):
             job, _, shard = name.rpartition("/")
             try:
-                yield Run("raise_epoch", self.keys.shard(job, int(shard)).all(), (0, epoch))
+                yield Run("learn_pool", self.keys.shard(job, int(shard)).all(), (0, epoch, people))
             except NotFoundError:
                 continue  # registered, not opened yet: it reads the epoch when it opens
         self.access.forget(pool)

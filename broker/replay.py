@@ -61,6 +61,7 @@ class HistorySpec:
     members: tuple[str, ...]  # of the pool when the history begins
     allow: tuple[str, ...] = ()  # of the workforce when the history begins
     maximum: int = MAX_TICKETS  # tickets of an item
+    least_people: int = 1  # the fewest members of the pool: an item closes for want of people when all have spoken
     complete: bool = False  # the job ran to its end: every item must have ended
     inputs_of: Callable[[bytes], Iterable[tuple[int, int]]] | None = (
         None  # label -> (worker index, attempt) of its input
@@ -335,9 +336,19 @@ class Replay:
             item.closed = True
 
     def _closed(self, numbers: tuple[int, ...]) -> None:
-        if set(numbers) != self._closing:
+        deserted = set(numbers) - self._closing
+        if not self._closing <= set(numbers):
             self.blame("7 told", f"items {sorted(numbers)} are said to have closed; expected {sorted(self._closing)}")
         self._closing.clear()
+        for number in sorted(deserted):
+            item = self.items[number]
+            spoken = item.count("answered", "declined")
+            if item.closed or item.waiting or item.count("held") or not item.declines or item.wants_nothing:
+                self.blame("7 told", f"item {number} is said to have closed, but it waits for somebody, or for nothing")
+            elif spoken < self.spec.least_people:
+                self.blame("7 told", f"item {number} closed when {spoken} of {self.spec.least_people} had spoken")
+            item.granted = item.count("answered")
+            item.closed = True
 
     def _extended(self, event: Extended) -> None:
         for number in unpack_items(event.items):

@@ -31,7 +31,7 @@ SHARD_SCRIPTS: Final = (
     "stop",
     "attend",
     "trim",
-    "raise_epoch",
+    "learn_pool",
 )
 
 # The counters that attend.lua returns, in its order, after now_ms, next_ms and dirty.

@@ -34,6 +34,7 @@ local function decline(item, record, slot)
     close(item, record)
   end
   note_if_closed(item, record)
+  close_if_nobody_is_left(item, record)
 end
 
 local codes = {}

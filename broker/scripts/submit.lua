@@ -88,6 +88,9 @@ local function submit_moved(token, index)
   end
   local _, answered = used_tickets(record)
   full = answered == record.granted
+  if not full then
+    close_if_nobody_is_left(item, record)
+  end
   return ACCEPTED
 end
 
@@ -132,12 +135,16 @@ local wake = false
 if #logged > 0 then
   emit(3, 2, int(worker) .. array(#logged) .. concat(logged))
   wake = soil()
+  emit_closed()
 end
 -- A claim's timer goes when all of its items are answered in one call; otherwise it fires later and finds nothing.
 for timer, open in pairs(timers) do
   if open <= 0 then
     call("ZREM", TIMERS, timer)
   end
+end
+if has_closed then
+  advance_head(meta.appended)
 end
 commit_records()
 commit()

@@ -323,6 +323,37 @@ def test_declines_exclude_and_close(broker):
     assert [lease.item for lease in take(broker, "dora").leases] == [0]
 
 
+@pytest.mark.parametrize("answered_last", [False, True])
+def test_an_item_closes_when_nobody_is_left(broker, answered_last):
+    """Of a pool of three, two pass an item on and one answers it: it ends with the one answer, and does not wait."""
+    job(broker, replication=3, max_declines=255)
+    broker.append("job", 1)
+    claims = {worker: take(broker, worker) for worker in ("ann", "bob", "cleo")}
+    turns = ("ann", "bob", "cleo") if answered_last else ("cleo", "ann", "bob")
+    for worker in turns:
+        assert not events(broker, Closed)
+        if worker == "cleo":
+            assert answer(broker, claims[worker], worker) == [SubmitStatus.ACCEPTED]
+        else:
+            assert broker.decline("job", worker, INSIDE, tokens(claims[worker])) == 1
+    assert [event.items for event in events(broker, Closed)] == [b"\0\0\0\0"]
+    broker.add_members("team", ["dora"])
+    assert take(broker, "dora").leases == (), "it closed"
+
+
+def test_a_pool_that_grows_is_waited_for(broker):
+    """With somebody new in the pool, an item that two passed on stays open for them."""
+    job(broker, replication=3, max_declines=255)
+    broker.append("job", 1)
+    for worker in ("ann", "bob"):
+        broker.decline("job", worker, INSIDE, tokens(take(broker, worker)))
+    broker.add_members("team", ["dora"])
+    answer(broker, take(broker, "cleo"), "cleo")
+    assert not events(broker, Closed)
+    answer(broker, take(broker, "dora"), "dora")
+    assert [event.items for event in events(broker, Closed)] == [b"\0\0\0\0"]
+
+
 def test_a_late_answer_counts_until_somebody_else_has_the_ticket(broker):
     job(broker, replication=1, clock="caller")
     broker.append("job", 2)

@@ -118,6 +118,7 @@ class Room:
             members=pool.members,
             allow=pool.allow,
             complete=True,
+            least_people=len(pool.members),
         )
         return check(self.entries, events, spec=spec)
 

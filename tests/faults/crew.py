@@ -281,6 +281,7 @@ def finish(setting, journal, rng, now_ms, wait):
 
 def judge(client, setting, entries):
     """Return what the checker finds in a history that has ended."""
+    taken_out = (name for entry in entries if entry.op == "remove" for name in entry.names)
     spec = HistorySpec(
         job=JOB,
         pool=POOL,
@@ -292,6 +293,7 @@ def judge(client, setting, entries):
         members=tuple(setting.workers),
         allow=(HOME, AWAY),
         complete=True,
+        least_people=len(set(setting.workers).difference(taken_out)),
         inputs_of=inputs_of,
     )
     return check(entries, [event for _, event in client.read_log(JOB, 0, MANY)], spec=spec)

@@ -50,6 +50,13 @@ FAULTS = (
         "1 tickets",
     ),
     fault(
+        "item closes although somebody is left",
+        "submit giveback",
+        "if spoken >= meta.people then",
+        "if spoken >= 1 then",
+        "7 told",
+    ),
+    fault(
         "expired ticket not reopened",
         "expire",
         "give_back(item, record, slot, LAPSED)",

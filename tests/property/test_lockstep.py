@@ -42,13 +42,19 @@ class Pair:
         self.chunk_items = rng.choice((1, 2, 4, 64))
         self.max_declines = rng.choice((1, 2, 3, 5, 255))
         self.lease_ms, self.retry_ms = rng.choice((20, 100, 1000)), rng.choice((0, 30, 300))
+        self.people = rng.choice((1, 2, 3, 5, 1000))
         self.__dict__.update(settings)
         self.now_ms = 1000
         self.model = Shard(
-            replication=self.replication, lease_ms=self.lease_ms, retry_ms=self.retry_ms, max_declines=self.max_declines
+            replication=self.replication,
+            lease_ms=self.lease_ms,
+            retry_ms=self.retry_ms,
+            max_declines=self.max_declines,
+            people=self.people,
         )
         connection.delete(*KEYS.all())
         config = (self.replication, self.chunk_items, self.lease_ms, self.retry_ms, self.max_declines, 2**40, 1, 0)
+        config = (*config, self.people)
         self.trace.append(f"open {config}")
         self.run("open", *config)
 
@@ -135,9 +141,9 @@ class Pair:
         self.trace.append(f"stop revoke={revoke} now={self.now_ms}")
         return self.both("stop", (int(revoke),), self.model.stop(self.now_ms, revoke=revoke))
 
-    def raise_epoch(self, epoch):
-        self.trace.append(f"raise_epoch {epoch} now={self.now_ms}")
-        return self.both("raise_epoch", (epoch,), self.model.raise_epoch(self.now_ms, epoch))
+    def learn_pool(self, epoch, people):
+        self.trace.append(f"learn_pool {epoch} {people} now={self.now_ms}")
+        return self.both("learn_pool", (epoch, people), self.model.learn_pool(self.now_ms, epoch, people))
 
     def attend(self):
         """Clear the dirty flag; the counters are compared with what the model counts."""
@@ -276,7 +282,7 @@ class Monkeys:
         ("settle", 6),
         ("publish", 1),
         ("attend", 4),
-        ("raise_epoch", 1),
+        ("learn_pool", 1),
         ("seal", 0.3),
         ("stop", 0.3),
     )
@@ -408,8 +414,9 @@ class Monkeys:
     def attend(self):
         self.pair.attend()
 
-    def raise_epoch(self):
-        self.pair.raise_epoch(max(0, self.pair.model.epoch + self.rng.choice((-1, 0, 1))))
+    def learn_pool(self):
+        epoch = max(0, self.pair.model.epoch + self.rng.choice((-1, 0, 1)))
+        self.pair.learn_pool(epoch, self.rng.choice((1, 2, 3, 5, 1000)))
 
     def seal(self):
         self.pair.seal()

@@ -159,12 +159,12 @@ def test_an_old_verdict_is_sent_back():
     it = shard()
     it.append(0, 0, 1)
     mine = claim(it, ANN)
-    it.raise_epoch(0, 5)
+    it.learn_pool(0, 5, 9)
     assert it.claim(0, ANN, 4, 1)[0] == "recheck"
     assert it.submit(0, ANN, 4, [(mine[0], 0.0, b"1")])[0] == "recheck"
     assert it.renew(0, ANN, 4, mine)[0] == "recheck"
     assert it.giveback(0, ANN, 4, mine, decline=True)[0] == "recheck"
-    assert it.raise_epoch(0, 3) == (5,), "it never falls"
+    assert it.learn_pool(0, 3, 9) == (5,), "it never falls"
 
 
 def test_renewal_never_shortens_what_was_promised():

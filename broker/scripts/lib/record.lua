@@ -153,8 +153,9 @@ end
 
 -- Items that give out no more tickets although not all were answered: they were declined too often, or by everybody who
 -- was named. Once no ticket of theirs is outstanding, the policy decides with the answers that there are.
-local closed_items = {}
+local closed_items, has_closed = {}, false
 local function close(item, record)
+  has_closed = true
   record.granted = (used_tickets(record)) + record.reserved
   record.closed = 1
   leave_main(item)
@@ -163,6 +164,26 @@ local function note_if_closed(item, record)
   local _, answered = used_tickets(record)
   if record.closed == 1 and answered == record.granted then
     closed_items[#closed_items + 1] = pack("<I4", item)
+  end
+end
+-- Somebody passed the item on, and everybody else of the pool has spoken: its free tickets are for nobody. Former holders
+-- who may try again count as people to come, and so does who holds a lease.
+local function close_if_nobody_is_left(item, record)
+  if record.closed == 1 or record.declines == 0 or record.reserved > 0 then
+    return
+  end
+  local spoken = 0
+  for _, slot in ipairs(record.slots) do
+    if slot[2] == ANSWERED or slot[2] == DECLINED then
+      spoken = spoken + 1
+    elseif slot[2] == LEASED then
+      return
+    end
+  end
+  if spoken >= meta.people then
+    close(item, record)
+    requeue(item, record, false)
+    note_if_closed(item, record)
   end
 end
 -- Log them; true if somebody must be woken.

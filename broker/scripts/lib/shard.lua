@@ -17,7 +17,7 @@ local TIMERS, LOG, BELL, RESULTS, SEGMENTS, IDS = KEYS[7], KEYS[8], KEYS[9], KEY
 -- Configuration, fixed when the shard opens, and counters. One HMGET reads them all.
 local FIELDS = {
   "replication", "chunk_items", "lease_ms", "retry_ms", "max_declines", "log_high_bytes", "caller_clock",
-  "epoch", "stopping", "sealed", "dirty", "time_ms", "seq", "log_bytes",
+  "epoch", "people", "stopping", "sealed", "dirty", "time_ms", "seq", "log_bytes",
   "appended", "head", "attempts", "reopenings", "reopened", "named",
   "leased", "answers", "settled", "labeled", "failed", "lapsed", "declined", "released",
 }
