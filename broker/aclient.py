@@ -80,14 +80,22 @@ class AsyncClient:
 
     async def _patiently(self, wanted: Run | Command | Wait) -> Any:
         for delay_seconds in delays(self.patience_seconds if can_repeat(wanted) else 0.0):
+            task = asyncio.current_task()
+            cancelled_before = task.cancelling() if task else 0
             try:
-                return await self._perform(wanted)
+                reply = await self._perform(wanted)
             except (redis.ConnectionError, redis.TimeoutError) as error:
                 if delay_seconds is None:
                     raise explain(error, self.connection.connection_pool.connection_kwargs) from error
                 await asyncio.sleep(delay_seconds)
             except redis.ResponseError as error:
                 raise explain(error, {}) from error
+            else:
+                # redis-py waits with asyncio.wait_for, which on Python 3.11 forgets a cancellation that comes together
+                # with the reply.
+                if task and task.cancelling() > cancelled_before:
+                    raise asyncio.CancelledError
+                return reply
         return None
 
     async def _perform(self, wanted: Run | Command | Wait) -> Any:

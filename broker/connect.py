@@ -37,6 +37,7 @@ __all__ = [
 MIN_REDIS_VERSION: Final = (6, 2)
 MIN_VALKEY_VERSION: Final = (7, 2)
 HEALTH_CHECK_SECONDS: Final = 30
+MAX_CONNECTIONS: Final = 10_000
 
 EXAMPLES: Final = "redis://host:6379/0, rediss://user:password@host:6380/0 (TLS) or unix:///path/to/socket?db=0"
 COMMON_OPTIONS: Final = frozenset({"db"})
@@ -201,6 +202,8 @@ def _options(timeout_seconds: float) -> dict[str, Any]:
         "socket_timeout": timeout_seconds,
         "socket_connect_timeout": timeout_seconds,
         "health_check_interval": HEALTH_CHECK_SECONDS,
+        # Everybody who waits for work holds a connection; the server's own limit is the one that counts.
+        "max_connections": MAX_CONNECTIONS,
         "decode_responses": False,
         # The same reply shapes in every version of redis-py; and with RESP3 its pool does not notice, before it hands a
         # connection out, that the server closed it.

@@ -97,8 +97,11 @@ class BulkDriver(Driver):
             wait_seconds = CLAIM_WAIT_SECONDS if idle_turns > len(turns) else 0.0
             self._worked = False
             reason = self._page(turn, wait_seconds)
-            idle_turns = 0 if self._worked else idle_turns + 1
+            if self._worked:
+                idle_turns = 0
             if reason is None:
+                # Those who leave do not count, or the round would seem over before everybody was asked.
+                idle_turns += not self._worked
                 turns.append(turn)
                 continue
             self._left(reason)

@@ -74,8 +74,9 @@ def next_part(services: Services, job: str, after: int) -> Part | None:
             return None
         if last < after:
             raise ArchiveError(
-                f"job {job!r}: the archive at {services.uri(job, 'log')} knows events up to {after}, the server only up "
-                f"to {last}; the server was restored to an earlier state; stop the job and start it under another name"
+                f"job {job!r}: the archive at {services.uri(job, 'log')} knows events up to {after}, the server only "
+                f"up to {last}; the server was restored to an earlier state; stop the job and start it under another "
+                "name"
             )
         upto = first[0][1].seq - 1 if first else last
     raise ArchiveError(

@@ -1,6 +1,6 @@
 """What people chose, as columns: the votes of a job on their way from the archive to the consolidation method.
 
-Four coded columns, 13 bytes an answer. Which answers can be used is decided here, once; what they add up to is the
+Three coded columns, 12 bytes an answer. Which answers can be used is decided here, once; what they add up to is the
 method's business.
 """
 
@@ -62,9 +62,12 @@ class Ballots:
         """Return how many usable answers of an item were handed on."""
         return int(self._usable[item]) if item < self._usable.size else 0
 
-    def confidence(self, item: int, posterior: float) -> float:
-        """Return the confidence to write: one answer says nothing about itself, so 0, as Ground Truth (manual 1.5)."""
-        return posterior if self.usable(item) > 1 else 0.0
+    def confidences(self, items: NDArray[np.int64], posteriors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the confidences to write of items that have usable answers, all of the same shape.
+
+        One answer says nothing about itself, so such an item has 0, as in Ground Truth (its manual 1.5).
+        """
+        return np.where(self._usable[items] > 1, posteriors, 0.0)
 
     def all(self) -> Votes | None:
         """Return all usable votes that were handed on; None if there are none."""

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import numpy as np
 import structlog
 
 from voxpop.broker.models import ItemEnd, Settlement
@@ -96,11 +97,9 @@ def _verdicts(services: Services, ledger: Ledger, ready: list[int]) -> list[Sett
             ends.append(writer.failed(item, verdict.reason))
     if labeled:
         result = ledger.state.posterior(labeled)
-        columns = zip(labeled, result.label_codes.tolist(), result.confidence.tolist(), strict=True)
-        ends += [
-            writer.labeled(item, 1, place, ledger.ballots.confidence(item, posterior))
-            for item, place, posterior in columns
-        ]
+        confidences = ledger.ballots.confidences(np.array(labeled), result.confidence)
+        columns = zip(labeled, result.label_codes.tolist(), confidences.tolist(), strict=True)
+        ends += [writer.labeled(item, 1, place, confidence) for item, place, confidence in columns]
     return ends
 
 

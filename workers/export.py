@@ -6,6 +6,7 @@ object; everything may run again, and in two processes at once, and gives the sa
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from voxpop.broker.models import Job, ShardState
+    from voxpop.broker.models import Job, Settlement, ShardState
     from voxpop.formats.model import Item, Label
     from voxpop.workers.ledger import Ledger
     from voxpop.workers.services import Services
@@ -40,6 +41,7 @@ log = structlog.get_logger()
 
 RESPONSE_FILES: Final = 1_000  # jobs up to so many items get one worker-response file an item, others compressed parts
 PUBLISHED_AT_ONCE: Final = 500
+WRITTEN_DIFFERENCE: Final = 1e-6  # smaller ones cannot show in what is written, whatever the task type rounds to
 MANIFEST: Final = "manifests/output/output.manifest"
 
 
@@ -108,24 +110,33 @@ def _publish_last_fit(services: Services, ledger: Ledger) -> None:
     if votes is None:
         return
     result = ledger.method.fit(votes)
-    current_place, current_confidence = _current(services, ledger)
+    changes = _changes(services, ledger, votes.items, result.label_codes, result.confidence)
+    count = 0
+    while batch := list(islice(changes, PUBLISHED_AT_ONCE)):
+        services.client.publish(ledger.spec.name, batch)
+        count += len(batch)
+    if count:
+        log.info("labels changed by the last fit", job=ledger.spec.name, items=count)
+
+
+def _changes(
+    services: Services,
+    ledger: Ledger,
+    items: NDArray[np.int64],
+    places: NDArray[np.int64],
+    posteriors: NDArray[np.float64],
+) -> Iterator[Settlement]:
+    """Yield new versions of the labels of those items that have one, and would now get another."""
+    now_places, now_confidences = (column[items] for column in _current(services, ledger))
+    confidences = ledger.ballots.confidences(items, posteriors)
+    is_other = (places != now_places) | (np.abs(confidences - now_confidences) > WRITTEN_DIFFERENCE)
     writer = LabelWriter(ledger.spec, ledger.task_type, ledger.fold.at_ms)
     reader = LabelReader(ledger.spec, ledger.task_type)
-    changed = []
-    columns = zip(votes.items.tolist(), result.label_codes.tolist(), result.confidence.tolist(), strict=True)
-    for item, place, posterior in columns:
-        if current_place[item] < 0:
-            continue  # it ended without a label, or came with one
-        confidence = ledger.ballots.confidence(item, posterior)
-        if place == current_place[item] and abs(confidence - current_confidence[item]) < 0.001:
-            continue
-        label = writer.labeled(item, ledger.fold.version(item) + 1, place, confidence)
-        if reader.place_and_confidence(label.label) != (current_place[item], current_confidence[item]):
-            changed.append(label)
-    for start in range(0, len(changed), PUBLISHED_AT_ONCE):
-        services.client.publish(ledger.spec.name, changed[start : start + PUBLISHED_AT_ONCE])
-    if changed:
-        log.info("labels changed by the last fit", job=ledger.spec.name, items=len(changed))
+    for row in np.flatnonzero(is_other & (now_places >= 0)).tolist():
+        item = int(items[row])
+        label = writer.labeled(item, ledger.fold.version(item) + 1, int(places[row]), float(confidences[row]))
+        if reader.place_and_confidence(label.label) != (now_places[row], now_confidences[row]):
+            yield label
 
 
 def _current(services: Services, ledger: Ledger) -> tuple[NDArray[np.int32], NDArray[np.float64]]:

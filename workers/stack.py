@@ -76,7 +76,11 @@ class Stack:
             DataDirectoryError: the embedded server cannot run there; nothing was started.
         """
         self._thread.start()
-        self._started.wait()
+        try:
+            self._started.wait()
+        except BaseException:  # an interrupt: __exit__ will not be called
+            self.__exit__(None, None, None)
+            raise
         if self._failure is not None:
             self._thread.join()
             raise self._failure

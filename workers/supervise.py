@@ -336,20 +336,40 @@ class Command:
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[threading.Event]:
-    """Give an event that SIGINT or SIGTERM sets, in the main thread; a second SIGINT raises KeyboardInterrupt."""
+    """Give an event that SIGINT or SIGTERM sets, in the main thread; a SIGINT after either raises KeyboardInterrupt.
+
+    Handlers only write to a pipe, and a thread sets the event: a handler may run while another, or the very thread that
+    waits for the event, holds the event's lock, and would then wait for ever. The kernel sends SIGTERM several times in
+    a row when a parent with threads dies.
+    """
     stopping = threading.Event()
+    reader, writer = os.pipe()
+    is_requested = False
 
     def request(number: int, _frame: FrameType | None) -> None:
-        if stopping.is_set() and number == signal.SIGINT:
+        nonlocal is_requested
+        if number == signal.SIGTERM:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough
+        elif is_requested:
             raise KeyboardInterrupt
-        stopping.set()
+        is_requested = True
+        os.write(writer, b".")
 
+    def relay() -> None:
+        if os.read(reader, 1):
+            stopping.set()
+
+    thread = threading.Thread(target=relay, name="stop requests", daemon=True)
+    thread.start()
     former = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stopping
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+        os.close(writer)
+        thread.join()
+        os.close(reader)
 
 
 def _told(code: int, words: str) -> str:

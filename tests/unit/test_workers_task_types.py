@@ -46,7 +46,7 @@ def test_the_registry():
     [
         ({"label": "d"}, "'d' is not offered; choose one of 'a', 'b', 'c'"),
         ({"label": 1}, "Expected `str`, got `int`"),
-        ({"labels": ["a"]}, "missing required field `label`"),
+        ({}, "missing required field `label`"),
         ({"label": "a", "x": 1}, "unknown field `x`"),
         ("a", "Expected `object`, got `str`"),
         (None, "Expected `object`, got `null`"),
@@ -92,8 +92,11 @@ def test_what_is_in_the_output():
 def added(tmp_path, monkeypatch):
     """Install the task type of the page, as a project with an entry point is installed."""
     page = PAGE.read_text()
-    code, toml = re.search(r"```python\n(.*?)```", page, re.S)[1], re.search(r"```toml\n(.*?)```", page, re.S)[1]
-    name, value = re.search(r'^(\w+) = "(.+)"$', toml, re.M).groups()
+    code, toml = (
+        re.search(r"```python\n(.*?)```", page, re.DOTALL)[1],
+        re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1],
+    )
+    name, value = re.search(r'^(\w+) = "(.+)"$', toml, re.MULTILINE).groups()
     folder = tmp_path / "site"
     (folder / "example-1.dist-info").mkdir(parents=True)
     (folder / "example-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: example\nVersion: 1\n")
