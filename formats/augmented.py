@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -174,6 +175,7 @@ def read_label(item: Item, attribute: str) -> Label | None:
     )
 
 
+@lru_cache(maxsize=1024)  # labels are settled many at a time
 def _creation_date(at_ms: int) -> str:
     """UTC with microseconds and no zone, as the built-in task types of Ground Truth write it."""
     return (EPOCH + timedelta(milliseconds=at_ms)).strftime("%Y-%m-%dT%H:%M:%S.%f")
