@@ -28,7 +28,8 @@ __all__ = ["ITEM_FIELD", "Cast", "Sources", "cast", "item_name", "read_sources"]
 
 ITEM_FIELD: Final = "item"  # as in files of answers and of gold labels
 NAMED_PAGE: Final = 500  # items taken at once where it does not matter who is first
-LIVE_PEOPLE: Final = 90  # each has a connection while they wait for work; beyond, they take turns on one
+# Each has a connection while they wait for work, and many systems give a process 1,024. More take turns on one.
+LIVE_PEOPLE: Final = 500
 
 
 class Sources(NamedTuple):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from voxpop.cli.interrupts import run_loop
 from voxpop.cli.options import JsonOption, examples
 from voxpop.cli.output import DONE, FAILED, CommandFailedError, Output, WrongInputError
 
@@ -95,7 +96,7 @@ def _run(home: Path, printer: Output, *, speed: float, seed: int) -> Story:
             with contextlib.closing(asyncio.Runner()) as runner:
                 with _undisturbed():
                     runner.get_loop()  # one that is interrupted while it is made is never closed
-                runner.run(scene.play(speed))
+                run_loop(runner.run, scene.play(speed))
             journal.flush()
             return scene.story(home / "journal.jsonl")
         except CommandFailedError as error:

@@ -10,20 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from voxpop.cli.crowds import ITEM_FIELD
 from voxpop.cli.demo_evidence import Record, counted_once, handover, what_is_wrong
 from voxpop.cli.demo_scene import CATEGORIES, JOB, OUTSIDE, REPLICATION
 from voxpop.cli.output import CommandFailedError, duration, table
+from voxpop.cli.published import published_labels
 from voxpop.cli.report import Happening, JobReport, write_report
-from voxpop.cli.scores import (
-    CountedAnswer,
-    ItemLabel,
-    MethodScore,
-    fit_methods,
-    method_title,
-    score,
-    votes_of,
-)
+from voxpop.cli.scores import Answers, CountedAnswer, evaluate, fit_methods, method_title, score
 from voxpop.formats.answers import write_columns
 
 if TYPE_CHECKING:
@@ -33,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from voxpop.cli.demo_scene import Story
+    from voxpop.cli.scores import Evaluation, ItemLabel, MethodScore
     from voxpop.simulator.recorded import RecordedCrowd
 
 __all__ = ["Summary", "deliver", "shown", "summarise"]
@@ -136,10 +129,10 @@ def summarise(story: Story, folder: Path, out: Path) -> Summary:
         out: where it will be, as the user named it.
     """
     crowd, record = story.crowd, story.record
-    labels = _read_labels(folder / OUTPUT)
+    labels = published_labels(str(folder / OUTPUT), JOB, crowd.gold)
     answers = [
         CountedAnswer(
-            crowd.items[one.item],
+            one.item,
             one.worker,
             one.content["label"],
             (one.at_ms - story.created_at_ms) / 1000,
@@ -148,15 +141,15 @@ def summarise(story: Story, folder: Path, out: Path) -> Summary:
         for one in record.used
     ]
     findings = _findings(story, record, labels)
-    every = _everything_recorded(crowd)
-    few = [score(name, result, crowd.gold, FEW) for name, result in fit_methods(votes_of(answers, CATEGORIES)).items()]
+    found = evaluate(Answers.collect(answers, CATEGORIES), labels, FEW)
+    every = Answers.collect(_everything_recorded(crowd), CATEGORIES).votes()
+    truth = {place: crowd.gold[item] for place, item in enumerate(crowd.items) if item in crowd.gold}
     many = [
-        score(name, result, crowd.gold, f"all {len(crowd.workers)} answers an item")
-        for name, result in fit_methods(votes_of(every, CATEGORIES)).items()
+        score(name, result, truth, f"all {len(crowd.workers)} answers an item")
+        for name, result in fit_methods(every).items()
     ]
     _write_inputs(folder, crowd, answers)
-    report = _report(story, answers, labels, findings, few, many, out)
-    write_report(report, folder / "report.html")
+    write_report(_report(story, found, findings, many, out), folder / "report.html")
     return Summary(
         job=JOB,
         items=len(crowd.items),
@@ -168,7 +161,7 @@ def summarise(story: Story, folder: Path, out: Path) -> Summary:
         answers_per_second=round(len(answers) / story.seconds, 2),
         claims={finding.name: finding.held for finding in findings},
         findings=findings,
-        scores=[_scores(one) for one in (*few, *many)],
+        scores=[_scores(one) for one in (*found.scores, *many)],
         files={name: str(out / path) for name, path, _ in FILES},
         all_held=all(finding.held for finding in findings),
     )
@@ -192,20 +185,6 @@ def deliver(folder: Path, out: Path) -> None:
                 shutil.copyfile(entry, target)
     except OSError as error:
         raise CommandFailedError(f"the results cannot be written to {out}: {error.strerror or error}") from error
-
-
-def _read_labels(path: Path) -> list[ItemLabel]:
-    """Return what the output manifest says, in its order."""
-    labels = []
-    for line in path.read_bytes().splitlines():
-        fields = msgspec.json.decode(line)
-        metadata = fields.get(f"{JOB}-metadata", {})
-        name = str(fields[ITEM_FIELD])
-        if JOB in fields:
-            labels.append(ItemLabel(name, CATEGORIES[fields[JOB]], float(metadata["confidence"])))
-        else:
-            labels.append(ItemLabel(name, reason=str(metadata.get("failure-reason", "no label"))))
-    return labels
 
 
 def _findings(story: Story, record: Record, labels: Sequence[ItemLabel]) -> list[Finding]:
@@ -291,16 +270,10 @@ def _findings(story: Story, record: Record, labels: Sequence[ItemLabel]) -> list
 
 
 def _report(
-    story: Story,
-    answers: Sequence[CountedAnswer],
-    labels: Sequence[ItemLabel],
-    findings: Sequence[Finding],
-    few: Sequence[MethodScore],
-    many: Sequence[MethodScore],
-    out: Path,
+    story: Story, found: Evaluation, findings: Sequence[Finding], many: Sequence[MethodScore], out: Path
 ) -> JobReport:
     crowd = story.crowd
-    accuracies = [(method_title(one.method), f"{one.accuracy:.1%} right") for one in few]
+    accuracies = [(method_title(one.method), f"{one.accuracy:.1%} right") for one in found.scores]
     return JobReport(
         title=f"Labeling job {JOB}",
         lead=f"{len(crowd.workers)} people said of {len(crowd.items)} pictures whether they show an Indigo Bunting. "
@@ -309,17 +282,13 @@ def _report(
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         facts=[
             ("items", str(len(crowd.items))),
-            ("answers", str(len(answers))),
-            ("people", str(len({answer.worker for answer in answers}))),
+            ("answers", str(len(found.answers))),
+            ("people", str(len(found.answers.workers))),
             ("time", duration(story.seconds)),
             *accuracies,
         ],
-        answers=answers,
-        labels=labels,
+        evaluation=found,
         wanted=len(crowd.items) * REPLICATION,
-        per_item=FEW,
-        gold=crowd.gold,
-        classes=CATEGORIES,
         happenings=sorted(
             (Happening(one.at_seconds, one.title, one.evidence, one.held) for one in findings),
             key=lambda one: one.at_seconds,
@@ -389,8 +358,8 @@ def _after(story: Story, at_ms: int) -> str:
 
 def _everything_recorded(crowd: RecordedCrowd) -> list[CountedAnswer]:
     return [
-        CountedAnswer(name, worker, said["label"], 0.0)
-        for item, name in enumerate(crowd.items)
+        CountedAnswer(item, worker, said["label"], 0.0)
+        for item in range(len(crowd.items))
         for worker in crowd.workers
         if (said := _said(crowd, worker, item)) is not None
     ]
@@ -399,7 +368,11 @@ def _everything_recorded(crowd: RecordedCrowd) -> list[CountedAnswer]:
 def _write_inputs(folder: Path, crowd: RecordedCrowd, answers: Sequence[CountedAnswer]) -> None:
     """Write what the next commands work on."""
     for name, some in (("answers.csv", answers), ("recorded.csv", _everything_recorded(crowd))):
-        columns = {field: [getattr(answer, field) for answer in some] for field in ("item", "worker", "label")}
+        columns = {
+            "item": [crowd.items[answer.item] for answer in some],
+            "worker": [answer.worker for answer in some],
+            "label": [answer.label for answer in some],
+        }
         write_columns(str(folder / name), columns)
     write_columns(str(folder / "gold.csv"), {"item": list(crowd.gold), "label": list(crowd.gold.values())})
     (folder / "job.toml").write_text(JOB_FILE, encoding="utf-8")

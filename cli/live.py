@@ -37,7 +37,8 @@ class Snapshot(NamedTuple):
     at_seconds: float  # since the job was created, or since the watch began
     items: int  # known so far
     labeled: int
-    failed: int  # ended without a label
+    failed: int  # ended without a label, for a reason of their own
+    unlabeled: int  # open when the job was stopped
     answers: int
     wanted: int  # answers in the end; 0 = not known
     leases: int
@@ -68,7 +69,8 @@ def snapshot_of(
         at_seconds=at_seconds,
         items=state.appended,
         labeled=state.labeled,
-        failed=state.settled - state.labeled,
+        failed=state.failed,
+        unlabeled=state.settled - state.labeled - state.failed,
         answers=state.answers,
         wanted=max(state.answers, state.appended * replication) if replication else 0,
         leases=state.leased,
@@ -168,7 +170,8 @@ class LiveView:
         rate, left = pace(self._history, now.wanted)
         wanted = f"/{now.wanted}" if now.wanted else ""
         parts = [f"items {now.labeled}/{now.items}", f"answers {now.answers}{wanted}", f"{rate:.1f}/s"]
-        parts += [f"{name} {count}" for name, count in _counts(now) if count]
+        ends = [("failed", now.failed), ("unlabeled", now.unlabeled)]
+        parts += [f"{name} {count}" for name, count in [*ends, *_counts(now)] if count]
         parts += [f"ETA {duration(left)}"] if left else []
         return f"{now.at_seconds:6.1f} s  " + "  ".join(parts)
 
@@ -189,14 +192,14 @@ class LiveView:
         bars.add_column(ratio=1)
         bars.add_column(justify="right", no_wrap=True)
         bars.add_column(justify="right", no_wrap=True, min_width=20)
-        ended = now.labeled + now.failed
+        ended = now.labeled + now.failed + now.unlabeled
         answers = f"{now.answers} / {now.wanted}" if now.wanted else str(now.answers)
         eta = "done" if left == 0 else f"ETA {duration(left)}" if left else ""
         bars.add_row(
             Text("items", style="bold"),
             ProgressBar(total=now.items or 1, completed=ended),
             Text(f"{ended} / {now.items}"),
-            Text(f"{now.failed} failed" if now.failed else "labeled", style="red" if now.failed else "dim"),
+            _ends(now),
         )
         bars.add_row(
             Text("answers", style="bold"),
@@ -218,6 +221,14 @@ class LiveView:
 def _counts(now: Snapshot) -> list[tuple[str, int]]:
     counts = [("leases", now.leases), ("lapsed", now.lapsed), ("declined", now.declined)]
     return counts if now.refused < 0 else [*counts, ("refused", now.refused)]
+
+
+def _ends(now: Snapshot) -> Text:
+    from rich.text import Text
+
+    ends = [(now.failed, "failed", "red"), (now.unlabeled, "unlabeled", "yellow")]
+    told = [Text(f"{count} {name}", style=style) for count, name, style in ends if count]
+    return Text(", ").join(told) if told else Text("labeled", style="dim")
 
 
 def _counted(now: Snapshot) -> Text:

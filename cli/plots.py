@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from voxpop.cli.scores import method_title, printable, wilson
 from voxpop.consolidation.calibration import reliability
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from numpy.typing import ArrayLike
 
     from voxpop.cli.scores import MethodScore, WorkerRow
     from voxpop.consolidation.votes.result import VoteResult
@@ -72,6 +74,7 @@ WIDTH_INCHES: Final = 4.8
 DPI: Final = 160
 NAMED_WORKERS: Final = 45  # more names than this do not fit under each other
 BINS: Final = 10
+MAX_STEPS: Final = 1_000  # of a drawn curve
 
 
 def _drawn_in(palette: Palette) -> AbstractContextManager[None]:
@@ -115,7 +118,7 @@ def accuracy_figure(scores: Sequence[MethodScore], palette: Palette = LIGHT) -> 
         axes.set_ylim(len(scores) - 0.65, -0.8)
         axes.grid(visible=False, axis="y")
         axes.set_xlim(0, 1)
-        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        _in_percent(axes.xaxis)
         axes.set_xlabel(f"labels that equal gold, of {max(one.n for one in scores)} (line: 95% interval)")
         return figure
 
@@ -155,7 +158,7 @@ def calibration_figure(scores: Sequence[MethodScore], palette: Palette = LIGHT) 
         lower.grid(visible=False, axis="x")
         lower.set_xlabel("confidence of the label (dashed: perfectly calibrated)")
         for axis in (upper.yaxis, lower.xaxis):
-            axis.set_major_formatter(PercentFormatter(1))
+            _in_percent(axis)
         lower.yaxis.set_major_locator(MaxNLocator(2, integer=True))
         figure.legend(loc="outside upper left", ncols=1, fontsize=8.5)
         return figure
@@ -174,7 +177,7 @@ def workers_figure(rows: Sequence[WorkerRow], palette: Palette = LIGHT) -> Figur
         axes.set_xlabel("quality as estimated without gold (Dawid-Skene)")
         axes.set_ylabel("own answers that equal gold")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1))
+            _in_percent(axis)
         return figure
 
 
@@ -195,13 +198,11 @@ def speed_figure(rows: Sequence[WorkerRow], palette: Palette = LIGHT) -> Figure:
         axes.set_ylim(top=1.02)
         axes.set_xlabel("median time an answer (seconds)")
         axes.set_ylabel("own answers that equal gold" if with_gold else "estimated quality")
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        _in_percent(axes.yaxis)
         return figure
 
 
-def timeline_figure(
-    at_seconds: Sequence[float], wanted: int, marks: Sequence[float], palette: Palette = LIGHT
-) -> Figure:
+def timeline_figure(at_seconds: ArrayLike, wanted: int, marks: Sequence[float], palette: Palette = LIGHT) -> Figure:
     """Draw counted answers over time, with a numbered line at each mark.
 
     Args:
@@ -214,8 +215,11 @@ def timeline_figure(
         figure = Figure(figsize=(WIDTH_INCHES, 2.5), layout="constrained")
         axes = figure.subplots()
         times = np.sort(np.asarray(at_seconds, dtype=np.float64))
-        count = np.arange(1, times.size + 1)
         top = max(wanted, times.size, 1)
+        count = np.arange(1, times.size + 1)
+        if times.size > MAX_STEPS:  # no screen shows more; the last one is always among them
+            count = np.linspace(1, times.size, MAX_STEPS).astype(np.int64)
+            times = times[count - 1]
         axes.fill_between(times, count, step="post", color=palette.second, alpha=0.18, linewidth=0)
         axes.step(times, count, where="post", color=palette.second, linewidth=1.8)
         if wanted:
@@ -235,7 +239,7 @@ def timeline_figure(
                 fontweight="bold",
                 bbox={"boxstyle": "circle,pad=0.22", "facecolor": palette.mark, "edgecolor": "none"},
             )
-        axes.set_ylim(0, top * 1.32)
+        axes.set_ylim(0, top * (1.32 if marks else 1.06))
         axes.set_yticks([tick for tick in axes.get_yticks() if tick <= top * 1.001])
         axes.set_xlabel("seconds after the job was created")
         axes.set_ylabel("answers that count")
@@ -267,7 +271,7 @@ def plot_worker_quality(result: VoteResult, path: Path, palette: Palette = LIGHT
             axes.plot(quality[order], places + 1, color=palette.second, linewidth=1.8)
             axes.set_ylabel("workers at least this good")
         axes.set_xlim(0, 1.02)
-        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        _in_percent(axes.xaxis)
         left_out = f" ({quality.size - order.size} unknown, left out)" if order.size < quality.size else ""
         axes.set_xlabel(f"estimated quality of {order.size} workers{left_out}")
     save_figure(figure, path)
@@ -342,6 +346,14 @@ def _dots(axes: Axes, x: Sequence[float], y: Sequence[float], rows: Sequence[Wor
             fontsize=8,
             bbox={"boxstyle": "square,pad=0.05", "facecolor": palette.card, "edgecolor": "none", "alpha": 0.75},
         )
+
+
+def _in_percent(axis: Axis) -> None:
+    """Label an axis of shares in round steps, up to 100%; its limits are set before."""
+    axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    low, high = axis.get_view_interval()
+    axis.set_ticks([tick for tick in axis.get_ticklocs() if low <= tick <= min(high, 1.0001)])  # others widen the axis
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}%"))
 
 
 def _levels(at: Sequence[float], end: float) -> list[int]:

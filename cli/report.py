@@ -11,36 +11,29 @@ import dataclasses
 import math
 import os
 import xml.etree.ElementTree as ET
-from collections import Counter, defaultdict
+from heapq import nlargest, nsmallest
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from voxpop.cli import plots
-from voxpop.cli.scores import (
-    CountedAnswer,
-    ItemLabel,
-    MethodScore,
-    WorkerRow,
-    fit_methods,
-    method_title,
-    printable,
-    score,
-    score_labels,
-    votes_of,
-    worker_rows,
-)
+from voxpop.cli.scores import method_title, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from matplotlib.figure import Figure
 
+    from voxpop.cli.scores import Answers, Evaluation, MethodScore, WorkerRow
+
 __all__ = ["Happening", "JobReport", "render_report", "write_report"]
 
-SHOWN_ITEMS: Final = 12
-SHOWN_WORKERS: Final = 200
-QUALITY_METHOD: Final = "dawid_skene"
+# Tables are for reading, however big the job: the tenth of its items with the least confidence, within these bounds ...
+MIN_SHOWN_ITEMS: Final = 12
+MAX_SHOWN_ITEMS: Final = 50
+SHOWN_WORKERS: Final = 200  # ... and the busiest workers
 BLOCKS: Final = frozenset({"div", "figure", "h2", "header", "p", "pre", "section", "style", "table", "tr"})  # own lines
 NONE: Final = "\N{EN DASH}"
 
@@ -64,12 +57,8 @@ class JobReport:
         lead: a few sentences that say what this was.
         created: when the report was made, as it is printed.
         facts: (name, value) of the summary, in order.
-        answers: the answers that count.
-        labels: one an item, as in the job's output.
+        evaluation: the job's answers and labels, and what they are worth.
         wanted: answers that the whole job wanted; 0 = not known.
-        per_item: how many answers an item the job asked for, in words.
-        gold: known labels by item; empty if there are none.
-        classes: the job's categories in their order; empty = those that occur.
         happenings: in order of time.
         compared: scores of other sets of answers, shown beside the job's own.
         files: (path as the reader can open it, what it is).
@@ -80,12 +69,8 @@ class JobReport:
     lead: str
     created: str
     facts: Sequence[tuple[str, str]]
-    answers: Sequence[CountedAnswer]
-    labels: Sequence[ItemLabel]
+    evaluation: Evaluation
     wanted: int
-    per_item: str
-    gold: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    classes: Sequence[str] = ()
     happenings: Sequence[Happening] = ()
     compared: Sequence[MethodScore] = ()
     files: Sequence[tuple[str, str]] = ()
@@ -93,26 +78,33 @@ class JobReport:
 
 
 def write_report(report: JobReport, path: Path) -> None:
-    """Write the report; a reader sees the old file or the new one, never a part of it."""
+    """Write the report; a reader sees the old file or the new one, never a part of it.
+
+    Raises:
+        OSError: it cannot be written; nothing is left of the attempt.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(render_report(report), encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(render_report(report), encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def render_report(report: JobReport) -> str:
     """Return the report as one HTML document."""
+    found = report.evaluation
     body = _el("main", _header(report))
-    if report.happenings or report.answers:
+    if report.happenings or len(found.answers):
         body.append(_what_happened(report))
-    results = fit_methods(votes_of(report.answers, report.classes or None)) if report.answers else {}
-    if results and report.gold:
-        scores = [score(name, result, report.gold, report.per_item) for name, result in results.items()]
-        body.append(_quality(report, scores))
-    if report.labels:
-        body.append(_doubtful(report))
-    if results:
-        body.append(_workers(worker_rows(report.answers, results[QUALITY_METHOD], report.gold)))
+    if found.published:
+        body.append(_quality(found.scores, found.published, report.compared))
+    if found.labels:
+        body.append(_doubtful(found))
+    if found.workers:
+        body.append(_workers(found.workers))
     if report.files:
         body.append(_files(report))
     if report.repeat:
@@ -146,18 +138,18 @@ def _header(report: JobReport) -> ET.Element:
 
 
 def _what_happened(report: JobReport) -> ET.Element:
-    section = _section("What happened", "happened")
-    if report.answers:
-        times = [answer.at_seconds for answer in report.answers]
+    section = _section("What happened" if report.happenings else "How the answers came in", "happened")
+    times = report.evaluation.answers.at_seconds
+    if times.size:
         marks = [one.at_seconds for one in report.happenings]
         section.append(
             _figure(
                 plots.timeline_figure(times, report.wanted, marks, plots.PAGE),
                 "timeline",
-                f"Answers over time: {len(times)} in {max(times):.1f} seconds.",
+                f"Answers over time: {times.size:,} in {times.max():.1f} seconds.",
                 "Answers that count, over time."
                 + (" The numbers are the rows below." if marks else "")
-                + (f" Dashed: the {report.wanted} that the job wanted." if report.wanted else ""),
+                + (f" Dashed: the {report.wanted:,} that the job wanted." if report.wanted else ""),
                 class_="wide",
             )
         )
@@ -178,9 +170,8 @@ def _what_happened(report: JobReport) -> ET.Element:
     return section
 
 
-def _quality(report: JobReport, scores: Sequence[MethodScore]) -> ET.Element:
+def _quality(scores: Sequence[MethodScore], published: MethodScore, compared: Sequence[MethodScore]) -> ET.Element:
     section = _section("How good the labels are", "quality")
-    published = score_labels(report.labels, report.gold, report.per_item)
     rows = [
         (
             _el("th", method_title(one.method), scope="row"),
@@ -190,7 +181,7 @@ def _quality(report: JobReport, scores: Sequence[MethodScore]) -> ET.Element:
             _el("td", _decimal(one.ece), class_="number"),
             _el("td", _decimal(one.log_loss), class_="number"),
         )
-        for one in (*scores, published, *report.compared)
+        for one in (*scores, published, *compared)
     ]
     section.append(
         _table(
@@ -203,7 +194,7 @@ def _quality(report: JobReport, scores: Sequence[MethodScore]) -> ET.Element:
     section.append(
         _el(
             "p",
-            f"Against {scores[0].n} gold labels. ECE: the mean gap between confidence and accuracy, 0 is best. "
+            f"Against {published.n:,} gold labels. ECE: the mean gap between confidence and accuracy, 0 is best. "
             "Log loss: in nats, 0 is best; one wrong certainty costs 34.5.",
             class_="small",
         )
@@ -212,12 +203,12 @@ def _quality(report: JobReport, scores: Sequence[MethodScore]) -> ET.Element:
         _el(
             "div",
             _figure(
-                plots.accuracy_figure([*scores, *report.compared], plots.PAGE),
+                plots.accuracy_figure([*scores, *compared], plots.PAGE),
                 "accuracy",
                 "Accuracy of each method: "
                 + "; ".join(
                     f"{method_title(one.method)}, {one.answers}: {_percent(one.accuracy)}"
-                    for one in (*scores, *report.compared)
+                    for one in (*scores, *compared)
                 ),
                 "Accuracy of each method against gold, with its 95% interval.",
             ),
@@ -234,41 +225,65 @@ def _quality(report: JobReport, scores: Sequence[MethodScore]) -> ET.Element:
     return section
 
 
-def _doubtful(report: JobReport) -> ET.Element:
-    said: dict[str, Counter[str]] = defaultdict(Counter)
-    for answer in report.answers:
-        said[answer.item][answer.label] += 1
+def _doubtful(found: Evaluation) -> ET.Element:
     section = _section("Items to look at again", "doubtful")
-    ended = [label for label in report.labels if not label.reason]
-    failed = [label for label in report.labels if label.reason]
-    unsure = sorted(ended, key=lambda label: (label.confidence, label.item))[:SHOWN_ITEMS]
-    section.append(
-        _el(
-            "p",
-            f"The {len(unsure)} labels with the lowest confidence" + (", after those that failed." if failed else "."),
-        )
+    labels = found.labels
+    shown = min(MAX_SHOWN_ITEMS, max(MIN_SHOWN_ITEMS, len(labels) // 10))
+    ended = (place for place, label in enumerate(labels) if not label.reason)
+    unsure = nsmallest(shown, ended, key=lambda place: (labels[place].confidence, labels[place].item))
+    missing = [place for place, label in enumerate(labels) if label.reason]
+    parts = (
+        [f"The {len(unsure):,} of {len(labels) - len(missing):,} labels with the lowest confidence"] if unsure else []
     )
+    parts += [f"{_first(shown, len(missing), 'item')} without a label"] if missing else []
+    told = ", after ".join(parts)
+    section.append(_el("p", f"{told}."))
+    places = [*missing[:shown], *unsure]
+    said = _said(found.answers, places)
+    with_gold = any(label.gold is not None for label in labels)
     rows = []
-    for label in (*failed[:SHOWN_ITEMS], *unsure):
-        votes = ", ".join(f"{count} x {name}" for name, count in said[label.item].most_common())
+    for place in places:
+        label = labels[place]
         row = [
             _el("th", _el("bdi", label.item), scope="row"),
             _el("td", _el("bdi", label.label) if not label.reason else f"none: {label.reason}"),
             _confidence(label.confidence),
-            _el("td", votes or NONE, class_="line"),
+            _el("td", said[place] or NONE, class_="line"),
         ]
-        if report.gold:
-            known = report.gold.get(label.item)
-            row.append(_el("td", NONE if known is None else _el("bdi", known)))
-            row.append(_verdict(None if known is None or label.reason else known == label.label))
+        if with_gold:
+            row.append(_el("td", NONE if label.gold is None else _el("bdi", label.gold)))
+            row.append(_verdict(None if label.gold is None or label.reason else label.gold == label.label))
         rows.append(row)
-    heads = ("item", "label", "confidence", "answers", *(("gold", "right") if report.gold else ()))
+    heads = ("item", "label", "confidence", "answers", *(("gold", "right") if with_gold else ()))
     section.append(_table("Items with the lowest confidence", heads, rows))
     return section
 
 
-def _workers(rows: Sequence[WorkerRow]) -> ET.Element:
+def _said(answers: Answers, places: Sequence[int]) -> dict[int, str]:
+    """Return what people said of some items: ``2 said yes, 1 said no``, the most frequent first."""
+    wanted = np.isin(answers.item, places)
+    items, said = answers.item[wanted], answers.label[wanted]
+    told = {}
+    for place in places:
+        counts = np.bincount(said[items == place], minlength=len(answers.classes))
+        told[place] = ", ".join(
+            f"{counts[i]} said {answers.classes[i]}" for i in np.argsort(-counts, kind="stable") if counts[i]
+        )
+    return told
+
+
+def _first(shown: int, count: int, name: str) -> str:
+    things = f"{count:,} {name}{'' if count == 1 else 's'}"
+    return things if count <= shown else f"{shown:,} of {things}"
+
+
+def _workers(everybody: Sequence[WorkerRow]) -> ET.Element:
     section = _section("Workers", "workers")
+    rows = everybody
+    if len(everybody) > SHOWN_WORKERS:
+        busiest = {row.worker for row in nlargest(SHOWN_WORKERS, everybody, key=lambda row: row.answers)}
+        rows = [row for row in everybody if row.worker in busiest]
+        section.append(_el("p", f"The {SHOWN_WORKERS} of {len(everybody):,} workers who gave the most answers."))
     with_gold = any(row.gold_answers for row in rows)
     timed = any(math.isfinite(row.median_seconds) for row in rows)
     drawings = _el("div", class_="pair")
@@ -292,15 +307,14 @@ def _workers(rows: Sequence[WorkerRow]) -> ET.Element:
         )
     if len(drawings):
         section.append(drawings)
-    shown = rows[:SHOWN_WORKERS]
     heads = ["worker", "answers", "estimated quality"]
     heads += ["right on gold", "accuracy on gold"] if with_gold else []
     heads += ["median seconds"] if timed else []
     table_rows = []
-    for row in shown:
+    for row in rows:
         cells = [
             _el("th", _el("bdi", row.worker), scope="row"),
-            _el("td", str(row.answers), class_="number"),
+            _el("td", f"{row.answers:,}", class_="number"),
             _el("td", _percent(row.quality), class_="number"),
         ]
         if with_gold:
@@ -311,8 +325,6 @@ def _workers(rows: Sequence[WorkerRow]) -> ET.Element:
             cells.append(_el("td", _decimal(row.median_seconds, 1), class_="number"))
         table_rows.append(cells)
     section.append(_table("Workers, the best estimated quality first", heads, table_rows, numbers=heads[1:]))
-    if len(rows) > len(shown):
-        section.append(_el("p", f"The first {len(shown)} of {len(rows)} workers.", class_="small"))
     return section
 
 

@@ -1,18 +1,14 @@
-"""What a run came to: counts, and what the labels are worth against gold. Reads the output tree, as anybody could."""
+"""What a run came to: counts, what the labels are worth against gold, and its report. Reads the output tree."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from voxpop.cli.crowds import item_name
 from voxpop.cli.output import duration, table
-from voxpop.consolidation import Votes, get_method
-from voxpop.consolidation.calibration import ece
-from voxpop.formats.augmented import read_label
-from voxpop.formats.manifest import read_manifest
-from voxpop.formats.responses import read_responses
+from voxpop.cli.published import given_answers, published_labels
+from voxpop.cli.report import JobReport
+from voxpop.cli.scores import evaluate, method_title
 from voxpop.workers.task_types import get_task_type
 
 if TYPE_CHECKING:
@@ -20,94 +16,136 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from voxpop.broker.models import JobSpec
+    from voxpop.cli.scores import Evaluation
     from voxpop.cli.status import JobView
 
-__all__ = ["shown", "summary"]
+__all__ = ["evaluated", "reported", "shown", "summary"]
 
 MANIFEST = "manifests/output/output.manifest"
+RESPONSES = "annotations/worker-response"
 
 
-def summary(view: JobView, gold: Mapping[str, str], *, seconds: float) -> dict[str, Any]:
+def evaluated(view: JobView, gold: Mapping[str, str]) -> Evaluation:
+    """Return what the answers and labels of a job that has ended amount to.
+
+    Args:
+        view: the job.
+        gold: labels by name of the item.
+
+    Raises:
+        StorageError, FormatError: the output cannot be read.
+    """
+    spec = view.job.spec
+    labels = published_labels(view.job.output_uri, spec.attribute, gold)
+    answers = given_answers(_root(view), spec, view.job.created_at_ms)
+    count = f"{spec.replication or len(answers) / max(1, len(labels)):.3g}"
+    return evaluate(answers, labels, f"{count} answer{'' if count == '1' else 's'} an item")
+
+
+def summary(view: JobView, found: Evaluation | None, *, seconds: float, report: str | None) -> dict[str, Any]:
     """Return the figures of a job that has ended.
 
     Args:
         view: the job.
-        gold: labels by name of the item; figures about them are left out if none of the items has one.
+        found: what its answers and labels amount to; figures about gold are left out without it.
         seconds: how long everything took.
+        report: the path of the report, if one was written.
     """
-    now = view.counters
-    assert now is not None
-    found: dict[str, Any] = {
+    counts = _counts(view)
+    told: dict[str, Any] = {
         "job": view.job.name,
         "status": view.job.status.value,
+        **counts,
+        "people": view.people,
+        "people_needed": view.people_needed,
+        "seconds": seconds,
+        "output": view.job.output_uri,
+        "report": report,
+    }
+    if found and found.published:
+        told |= {"n_gold": found.published.n, "accuracy": found.published.accuracy, "ece": found.published.ece}
+        for one in found.scores:
+            told |= {f"{one.method}_accuracy": one.accuracy, f"{one.method}_ece": one.ece}
+    return told
+
+
+def shown(told: Mapping[str, Any], found: Evaluation | None) -> Iterator[RenderableType]:
+    """Yield the figures for people.
+
+    Args:
+        told: the summary.
+        found: what it was made from.
+    """
+    names = [
+        name for name in ("items", "labeled", "failed", "unlabeled", "answers") if told[name] or name != "unlabeled"
+    ]
+    counts = table("job", "status", *names, "time", right=(*names, "time"))
+    counts.add_row(told["job"], told["status"], *(f"{told[name]:,}" for name in names), duration(told["seconds"]))
+    yield counts
+    if found and found.published:
+        columns = [found.published, *found.scores]
+        titles = [method_title(one.method) for one in columns]
+        worth = table(f"against {found.published.n:,} gold labels", *titles, right=tuple(titles))
+        worth.add_row("accuracy", *(f"{one.accuracy:.1%}" for one in columns))
+        worth.add_row("calibration error (ece, 0 is perfect)", *(f"{one.ece:.3f}" for one in columns))
+        yield worth
+    files = {"Labels": told["output"], "Report": told["report"]}
+    yield "\n".join(f"{name}: {place}" for name, place in files.items() if place)
+
+
+def reported(view: JobView, found: Evaluation, *, people: str, seconds: float, page: str, repeat: str) -> JobReport:
+    """Return the report of a run.
+
+    Args:
+        view: the job.
+        found: what its answers and labels amount to.
+        people: who answered: ``simulated`` or ``recorded`` people.
+        seconds: how long everything took.
+        page: where the report will be.
+        repeat: the command that does it again.
+    """
+    spec = view.job.spec
+    kind = get_task_type(spec.task_type)
+    number = len(found.answers.workers)
+    named = spec.assignment == "named"
+    question = f'They were asked: "{spec.title}" ' if spec.title else ""
+    scores = [found.published, *found.scores] if found.published else []
+    return JobReport(
+        title=f"Labeling job {view.job.name}",
+        lead=f"{number:,} {people} {'person' if number == 1 else 'people'} worked on {view.items:,} items. "
+        f"{kind.title}. {question}"
+        + ("Each item went to the people that it names." if named else f"The job wanted {found.per_item}."),
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        facts=[
+            ("status", view.job.status.value),
+            *((name, f"{count:,}") for name, count in _counts(view).items() if count or name == "labeled"),
+            ("people", f"{number:,}"),
+            ("time", duration(seconds)),
+            ("method", method_title(spec.method or kind.default_method)),
+            *((method_title(one.method), f"{one.accuracy:.1%} right") for one in scores),
+        ],
+        evaluation=found,
+        wanted=view.items * spec.replication,
+        files=[
+            (view.job.output_uri, "A label with its confidence for each line of the input, in Ground Truth's form."),
+            (_root(view) + RESPONSES, "What each worker answered."),
+            (page, "This page."),
+        ],
+        repeat=[(repeat, "Run the job again, into another folder; change something in its file first.")],
+    )
+
+
+def _counts(view: JobView) -> dict[str, int]:
+    now = view.counters
+    assert now is not None
+    return {
         "items": view.items,
         "labeled": now.labeled,
         "failed": now.failed,
         "unlabeled": view.items - now.labeled - now.failed,
         "answers": now.answers,
-        "people": view.people,
-        "people_needed": view.people_needed,
-        "seconds": seconds,
-        "output": view.job.output_uri,
-    }
-    return found | (_against_gold(view, gold) if gold else {})
-
-
-def shown(found: dict[str, Any]) -> Iterator[RenderableType]:
-    """Yield the figures for people."""
-    names = [
-        name for name in ("items", "labeled", "failed", "unlabeled", "answers") if found[name] or name != "unlabeled"
-    ]
-    counts = table("job", "status", *names, "time", right=(*names, "time"))
-    counts.add_row(found["job"], found["status"], *(f"{found[name]:,}" for name in names), duration(found["seconds"]))
-    yield counts
-    if "n_gold" in found:
-        worth = table(f"against {found['n_gold']:,} gold labels", "labels", "majority", right=("labels", "majority"))
-        worth.add_row("accuracy", f"{found['accuracy']:.1%}", f"{found['majority_accuracy']:.1%}")
-        worth.add_row("calibration error (ece, 0 is perfect)", f"{found['ece']:.3f}", f"{found['majority_ece']:.3f}")
-        yield worth
-    yield f"Labels: {found['output']}"
-
-
-def _against_gold(view: JobView, gold: Mapping[str, str]) -> dict[str, Any]:
-    """Compare the labels, and those that a plain majority of the same answers would have given, with gold."""
-    spec, root = view.job.spec, view.job.output_uri.removesuffix(MANIFEST)
-    names: dict[int, str] = {}
-    classes: list[str] = []
-    truth: list[str] = []
-    confidence: list[float] = []
-    for item in read_manifest(view.job.output_uri):
-        name = item_name(item)
-        label = read_label(item, spec.attribute)
-        if name not in gold or label is None or label.failure_reason is not None or not label.metadata:
-            continue
-        names[item.index] = name
-        truth.append(gold[name])
-        classes.append(label.metadata["class-name"])
-        confidence.append(label.metadata["confidence"])
-    if not names:
-        return {}
-    right = np.array(classes) == np.array(truth)
-    return {
-        "n_gold": len(names),
-        "accuracy": float(right.mean()),
-        "ece": ece(confidence, right),
-        **_majority(spec, root, {index: gold[name] for index, name in names.items()}),
     }
 
 
-def _majority(spec: JobSpec, root: str, gold: dict[int, str]) -> dict[str, Any]:
-    """Return what majority vote would have been worth on the same items and answers."""
-    kind = get_task_type(spec.task_type)
-    items: list[int] = []
-    workers: list[str] = []
-    labels: list[str] = []
-    for answer in read_responses(root):
-        if answer.item in gold:
-            items.append(answer.item)
-            workers.append(answer.worker)
-            labels.append(answer.content[kind.element]["label"])
-    result: Any = get_method("majority").fit(Votes.from_columns(items, workers, labels))
-    right = result.labels == np.array([gold[item] for item in result.items.tolist()])
-    return {"majority_accuracy": float(right.mean()), "majority_ece": ece(result.confidence, right)}
+def _root(view: JobView) -> str:
+    return view.job.output_uri.removesuffix(MANIFEST)

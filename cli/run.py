@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import shlex
 import shutil
 import tempfile
 import time
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from urllib.parse import unquote
 
 import msgspec
 import typer
 
+from voxpop.cli.interrupts import run_loop
 from voxpop.cli.options import ConfigOption, DataDirOption, JobFileArgument, JsonOption, RedisOption, examples
 from voxpop.cli.output import FAILED, CommandFailedError, Output, WrongInputError
 
@@ -73,11 +76,11 @@ def run(
     """Run a whole job with a recorded or simulated crowd; nothing has to run for it.
 
     A private server and the processes behind it are started, the crowd answers as fast as it can, the output is
-    written to DIR/JOB, and everything is stopped. With --data-dir the server's data are kept.
+    written to DIR/JOB, a report to DIR/JOB-report.html, and everything is stopped. With --data-dir the server's data
+    are kept.
     """
     from voxpop.cli import jobfile
     from voxpop.cli.crowds import read_sources
-    from voxpop.cli.results import shown, summary
 
     printer = Output(as_json=as_json)
     wanted = jobfile.read(file)
@@ -89,13 +92,49 @@ def run(
     started = time.monotonic()
     with _home(redis, data_dir, config) as home, _parts(home.settings, printer) as stack:
         view = _worked(stack, wanted, sources, target, printer, kept=home.kept)
+    seconds = time.monotonic() - started
+    has_report = True
     if view.job.output_uri:
-        found = summary(view, sources.gold, seconds=time.monotonic() - started)
-        printer.result(found, *shown(found))
+        again = shlex.join(["voxpop", "run", str(file), *_again(crowd, gold, target)])
+        has_report = _told(view, sources, target, seconds, again, printer)
     if view.job.failure_reason:
         raise CommandFailedError(f"job {view.job.name} failed: {view.job.failure_reason}")
-    if view.job.status.value != "Completed":
+    if view.job.status.value != "Completed" or not has_report:
         raise typer.Exit(FAILED)
+
+
+def _again(crowd: str, gold: str, target: str) -> Iterator[str]:
+    """Yield the options that do the same once more, beside what this run left."""
+    for name, value in (("--crowd", crowd), ("--gold", gold), ("--out", f"{target}-again")):
+        if value:
+            yield from (name, value)
+
+
+def _told(view: JobView, sources: Sources, target: str, seconds: float, again: str, printer: Output) -> bool:
+    """Write the report where that is possible, and print what the run came to; returns whether all could be written."""
+    from voxpop.cli.jobfile import HAS_SCHEME
+    from voxpop.cli.report import write_report
+    from voxpop.cli.results import evaluated, reported, shown, summary
+    from voxpop.simulator.spec import Replay
+
+    page = None if HAS_SCHEME.match(target) else Path(target) / f"{view.job.name}-report.html"
+    found = evaluated(view, sources.gold) if page or sources.gold else None
+    problem = ""
+    if page and found:
+        people = "recorded" if isinstance(sources.who, Replay) else "simulated"
+        made = reported(view, found, people=people, seconds=seconds, page=str(page), repeat=again)
+        try:
+            write_report(made, page)
+        except OSError as error:
+            problem = f"the report cannot be written to {page}: {error.strerror or error}; the labels are complete"
+            page = None
+    else:
+        printer.note(f"Note: {target} is object storage, where no report is written; --out FOLDER writes one.")
+    told = summary(view, found, seconds=seconds, report=str(page) if page else None)
+    printer.result(told, *shown(told, found))
+    if problem:
+        printer.warn(problem)
+    return not problem
 
 
 def _target(out: str, wanted: JobFile) -> str:
@@ -105,6 +144,8 @@ def _target(out: str, wanted: JobFile) -> str:
     given = out or wanted.output.dir
     if not given:
         raise WrongInputError("where should the labels go? Give --out DIR, or write [output] dir in the job file")
+    if given.startswith("file:///"):
+        given = unquote(given.removeprefix("file://"))
     if HAS_SCHEME.match(given):
         return given
     folder = Path(given).expanduser().absolute()
@@ -184,7 +225,7 @@ def _worked(stack: Stack, wanted: JobFile, sources: Sources, target: str, out: O
         if view.needs:
             out.warn(f"job {wanted.name} {view.needs_because}; it will be stopped when nobody has anything left to do")
         try:
-            asyncio.run(_until_over(stack, services, cast, view, out))
+            run_loop(asyncio.run, _until_over(stack, services, cast, view, out))
         except KeyboardInterrupt:
             with contextlib.suppress(BrokerError):
                 counters = look(services.client, wanted.name).counters

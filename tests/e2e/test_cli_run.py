@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
+import html
 import json
 import os
 import re
@@ -13,7 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -72,6 +76,12 @@ def answers_of(out):
     return found
 
 
+def page(path):
+    """Return the words of a report."""
+    text = re.sub(r"<(style|svg).*?</\1>", " ", path.read_text(), flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
+
+
 def test_product_reviews_with_a_simulated_team(scratch, tmp_path):
     """The second worked example, as the issue writes it: -1, 0, 1, and the accuracy against gold."""
     out, _ = voxpop(
@@ -98,13 +108,24 @@ def test_product_reviews_with_a_simulated_team(scratch, tmp_path):
         gold = {row["item"]: row["label"] for row in csv.DictReader(file)}
     right = sum(line["reviews-metadata"]["class-name"] == gold[line["item"]] for line in lines)
     assert right / 60 == pytest.approx(found["accuracy"])
+    assert found["report"] == str(tmp_path / "out/reviews-report.html")
+    told = page(tmp_path / "out/reviews-report.html")
+    assert "8 simulated people worked on 60 items. Text classification" in told
+    assert '"Is this review good, bad or neither?" The job wanted 3 answers an item.' in told
+    for title, name in (("As published", ""), ("Majority vote", "majority_"), ("Dawid-Skene", "dawid_skene_")):
+        figures = re.search(rf"{title} 3 answers an item ([\d.]+%) [\d.]+% to [\d.]+% ([\d.]+) ", told)
+        assert figures.groups() == (f"{found[f'{name}accuracy']:.1%}", f"{found[f'{name}ece']:.3f}")
+    people = dict(re.findall(r"(sim-\d) (\d+) [\d.]+% \d+ of \d+", told))
+    assert sum(map(int, people.values())) == 180
+    assert len(people) == 8
 
 
 def test_everybody_answered_everything_so_tickets_are_open(scratch, tmp_path):
     """Five of the 39 people answer each picture: any five, and never one of them twice."""
     out, _ = voxpop(scratch, tmp_path, "run", EXAMPLES / "bluebirds/job.toml", "--out", "out")
     assert re.search(r"bluebirds +Completed +108 +108 +0 +540", out)
-    assert "against 108 gold labels" in out
+    assert re.search(r"against 108 gold labels +As published +Majority vote +Dawid-Skene", out)
+    assert out.endswith(f"Report: {tmp_path}/out/bluebirds-report.html\n")
     given = answers_of(tmp_path / "out/bluebirds")
     assert len(given) == 108
     assert all(len(set(workers)) == len(workers) == 5 for workers in given.values())
@@ -134,6 +155,11 @@ def test_named_tickets_go_to_the_people_who_answered(scratch, tmp_path):
     given = answers_of(tmp_path / "out/replay")
     assert {lines[index]["item"]: set(workers) for index, workers in given.items()} == people
     assert sum(map(len, given.values())) == len(rows)
+    told = page(tmp_path / "out/replay-report.html")
+    assert "Each item went to the people that it names." in told
+    assert f"answers {len(rows):,} people 39 " in told
+    assert "How good the labels are" not in told
+    assert "Workers, the best estimated quality first" in told
 
 
 def test_too_few_people_is_a_warning_and_the_run_ends_all_the_same(scratch, tmp_path):
@@ -150,6 +176,75 @@ def test_too_few_people_is_a_warning_and_the_run_ends_all_the_same(scratch, tmp_
     found = json.loads(out)
     assert (found["status"], found["items"], found["answers"], found["people_needed"]) == ("Stopped", 3, 6, 1)
     assert len(labels(tmp_path / "out/three")) == 3
+    assert found["unlabeled"] == 3
+    told = page(tmp_path / "out/three-report.html")
+    assert "status Stopped items 3 labeled 0 unlabeled 3 answers 6 people 2" in told
+    assert re.search(r" 3 items without a label\. .* x none: stopped \S [12] said [ab]", told), told
+
+
+def test_a_job_that_everybody_declines_has_a_report_of_what_failed(scratch, tmp_path):
+    """No answer, no worker responses: the report says why there are no labels, and nothing fails over it."""
+    (tmp_path / "three.txt").write_text("x\ny\nz\n")
+    (tmp_path / "job.toml").write_text(THREE.format(more="replication=1"))
+    crowd = "simulated:workers=2,decline_rate=1"
+    out, err = voxpop(scratch, tmp_path, "run", "job.toml", "--crowd", crowd, "--out", "out", code=1)
+    assert "every item failed" in err
+    assert re.search(r"three +Failed +3 +0 +3 +0", out)
+    told = page(tmp_path / "out/three-report.html")
+    assert " again 3 items without a label." in told
+    assert re.search(r"x none: declined\S* .*y none: declined", told), told
+
+
+def test_a_report_that_cannot_be_written_costs_nothing_else(scratch, tmp_path):
+    """The labels and the figures are there; exit code and warning tell of the report."""
+    (tmp_path / "three.txt").write_text("x\ny\nz\n")
+    (tmp_path / "job.toml").write_text(THREE.format(more="replication=1"))
+    (tmp_path / "out/three-report.html").mkdir(parents=True)
+    out, err = voxpop(scratch, tmp_path, "run", "job.toml", "--crowd", "simulated", "--out", "out", "--json", code=1)
+    assert err == (
+        f"Warning: the report cannot be written to {tmp_path}/out/three-report.html: Is a directory; "
+        "the labels are complete\n"
+    )
+    found = json.loads(out)
+    assert (found["status"], found["labeled"], found["report"]) == ("Completed", 3, None)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["three", "three-report.html"]
+
+
+def test_object_storage_gets_the_labels_and_no_report(scratch, tmp_path, monkeypatch):
+    """Said in a note, and with --json as the null that it is; a file URI is a local folder."""
+    (tmp_path / "three.txt").write_text("x\ny\nz\n")
+    (tmp_path / "job.toml").write_text(THREE.format(more="replication=1"))
+    words = ("run", "job.toml", "--crowd", "simulated", "--out")
+    with s3_bucket(monkeypatch) as client:
+        out, err = voxpop(scratch, tmp_path, *words, "s3://labels/here")
+        keys = [one["Key"] for one in client.list_objects_v2(Bucket="labels")["Contents"]]
+    assert "Note: s3://labels/here is object storage, where no report is written; --out FOLDER writes one." in err
+    assert "here/three/manifests/output/output.manifest" in keys
+    assert not any("html" in key for key in keys)
+    assert "Report" not in out
+    out, _ = voxpop(scratch, tmp_path, *words, (tmp_path / "a b").as_uri(), "--json")
+    assert json.loads(out)["report"] == str(tmp_path / "a b/three-report.html")
+    assert (tmp_path / "a b/three-report.html").exists()
+
+
+@contextlib.contextmanager
+def s3_bucket(monkeypatch):
+    """An S3 server with the bucket ``labels``, which the environment leads to."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="labels")
+        yield client
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

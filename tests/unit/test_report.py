@@ -14,18 +14,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from voxpop.broker import ShardState
 from voxpop.cli import plots
-from voxpop.cli.live import LiveView, Snapshot, pace
+from voxpop.cli.live import LiveView, Snapshot, pace, snapshot_of
 from voxpop.cli.output import Output
 from voxpop.cli.report import Happening, JobReport, render_report, write_report
 from voxpop.cli.scores import (
+    Answers,
     CountedAnswer,
     ItemLabel,
+    evaluate,
     fit_methods,
     printable,
-    score,
     score_labels,
-    votes_of,
     wilson,
     worker_rows,
 )
@@ -80,42 +81,49 @@ class Page(HTMLParser):
 
 
 def answers_of(names=None, people=None, count=5):
-    """Five recorded answers to each of the first items, times made up."""
+    """Five recorded answers to each of the items, times made up; and the items' labels, with gold."""
     crowd = bluebirds()
     made = []
-    for item, name in enumerate(crowd.items):
+    for item in range(len(crowd.items)):
         for place in range(count):
             worker = crowd.workers[(item * 7 + place * 5) % len(crowd.workers)]
             made.append(
                 CountedAnswer(
-                    (names or {}).get(name, name),
+                    item,
                     (people or {}).get(worker, worker),
                     crowd.answer(worker, item).content["label"],
                     at_seconds=len(made) * 0.04,
                     seconds=0.5 + place,
                 )
             )
-    return made, crowd.gold
-
-
-def report_of(answers, gold, **changes):
-    result = fit_methods(votes_of(answers))["dawid_skene"]
+    result = fitted(made)
     labels = [
-        ItemLabel(item, label, confidence)
-        for item, label, confidence in zip(
-            result.items.tolist(), result.labels.tolist(), result.confidence.tolist(), strict=True
-        )
+        ItemLabel((names or {}).get(item, item), label, confidence, gold=crowd.gold[item])
+        for item, label, confidence in zip(crowd.items, result.labels.tolist(), result.confidence.tolist(), strict=True)
     ]
+    return made, labels
+
+
+def columns(answers):
+    return Answers.collect(answers, ("0", "1"))
+
+
+def fitted(answers, method="dawid_skene"):
+    return fit_methods(columns(answers).votes())[method]
+
+
+def without_gold(labels):
+    return [dataclasses.replace(label, gold=None) for label in labels]
+
+
+def report_of(answers, labels, **changes):
     base = JobReport(
         title="Labeling job bluebirds",
         lead="A job.",
         created="2026-01-02 03:04 UTC",
         facts=[("items", "108")],
-        answers=answers,
-        labels=labels,
+        evaluation=evaluate(columns(answers), labels, "5 answers an item"),
         wanted=len(answers),
-        per_item="5 answers an item",
-        gold=gold,
         happenings=[Happening(1.0, "An outsider knocks", 'was told: "not found"', held=True)],
         files=[("out/report.html", "This page.")],
         repeat=[("voxpop demo", "Again.")],
@@ -174,55 +182,85 @@ def test_the_colours_of_drawings_are_those_of_the_page(page):
 
 
 def test_the_figures_of_the_report_are_those_of_an_independent_count(recorded, page):
-    answers, gold = recorded
+    answers, labels = recorded
     said = {}
     for answer in answers:
         said.setdefault(answer.item, []).append(answer.label)
     # Five answers of two classes have no ties.
-    right = sum(max(set(labels), key=labels.count) == gold[item] for item, labels in said.items())
+    right = sum(max(set(votes), key=votes.count) == labels[item].gold for item, votes in said.items())
     assert f"Majority vote 5 answers an item {right / len(said):.1%}" in Page(page).text
+    right = sum(label.label == label.gold for label in labels)
+    assert f"As published 5 answers an item {right / len(said):.1%}" in Page(page).text
 
 
-def test_the_doubtful_items_are_those_with_the_lowest_confidence_in_order(recorded):
-    answers, gold = recorded
-    report = report_of(answers, gold)
-    text = Page(render_report(report)).text
+def test_the_doubtful_items_are_those_with_the_lowest_confidence_in_order(recorded, page):
+    answers, labels = recorded
+    text = Page(page).text
     text = text[text.index("Items with the lowest confidence") :]
-    lowest = sorted(report.labels, key=lambda label: (label.confidence, label.item))
+    lowest = sorted(labels, key=lambda label: (label.confidence, label.item))
     places = [text.index(f" {label.item} ") for label in lowest[:12]]
     assert places == sorted(places)
     assert f" {lowest[13].item} " not in text[: text.index("Workers, the best")]
+    said = [answer.label for answer in answers if answer.item == labels.index(lowest[0])]
+    told = ", ".join(f"{said.count(label)} said {label}" for label in sorted(set(said), key=said.count, reverse=True))
+    assert f" {lowest[0].item} {lowest[0].label} {lowest[0].confidence:.2f} {told} {lowest[0].gold} " in text
+
+
+def test_items_of_the_same_name_are_different_items():
+    """Two lines of an input may hold the same text: their answers are not thrown together."""
+    answers = [CountedAnswer(item, worker, str(item), 0.0) for item in (0, 1) for worker in ("ann", "bob")]
+    labels = [ItemLabel("same", str(item), 0.9 + item / 100, gold=str(item)) for item in (0, 1)]
+    found = evaluate(columns(answers), labels, "2 answers an item")
+    assert [(one.n, one.accuracy) for one in (found.published, *found.scores)] == [(2, 1.0)] * 3
+    text = Page(render_report(report_of(answers, labels))).text
+    assert "same 0 0.90 2 said 0 0 yes same 1 0.91 2 said 1 1 yes" in text
+
+
+def test_tables_of_a_big_job_are_cut_and_say_so():
+    """50 items with the least confidence and the 200 busiest workers, whatever the size of the job."""
+    people = [f"p{number:03}" for number in range(260)]
+    answers = [CountedAnswer(item, people[item % 250], "1", item / 50, 2.0) for item in range(5_000)]
+    answers += [CountedAnswer(item, people[250 + item % 10], "1", item / 50, 2.0) for item in range(10)]
+    labels = [ItemLabel(f"item{item:05}", "1", 0.5 + item / 20_000) for item in range(5_000)]
+    text = render_report(report_of(answers, labels))
+    assert len(text) < 400_000
+    shown = Page(text).text
+    assert "The 50 of 5,000 labels with the lowest confidence." in shown
+    assert re.findall(r"item\d{5}", shown) == [f"item{item:05}" for item in range(50)]
+    assert "The 200 of 260 workers who gave the most answers." in shown
+    table = shown[shown.index("Workers, the best") :]
+    assert len(re.findall(r" p\d{3} 20 ", table)) == 200
+    assert not set(re.findall(r"p\d{3}", shown)) & set(people[250:])
 
 
 def test_a_job_without_gold_has_a_report_that_claims_no_accuracy(recorded):
-    text = Page(render_report(report_of(recorded[0], {}))).text
-    assert "gold" not in text.lower()
+    text = Page(render_report(report_of(recorded[0], without_gold(recorded[1])))).text
+    assert "gold" not in text.lower().replace("without gold (dawid", "")
     assert "How good the labels are" not in text
     assert "Workers, the best estimated quality first" in text
 
 
-def test_a_job_that_nobody_answered_has_a_report(recorded):
-    report = report_of(*recorded)
-    report = dataclasses.replace(report, answers=[], labels=[ItemLabel("item 7", reason="stopped")], happenings=[])
+def test_a_job_that_nobody_answered_has_a_report():
+    report = report_of([], [ItemLabel("item 7", reason="stopped", gold="1")], happenings=[])
     text = Page(render_report(report)).text
     assert "item 7 none: stopped" in text
     assert "Where the files are" in text
 
 
 def test_items_that_failed_come_first_with_their_reason(recorded):
-    answers, gold = recorded
-    report = report_of(answers, gold)
-    labels = [*report.labels[1:], ItemLabel(report.labels[0].item, reason="declined by everybody who was asked")]
-    text = Page(render_report(dataclasses.replace(report, labels=labels))).text
-    assert f"{report.labels[0].item} none: declined by everybody who was asked" in text
+    answers, labels = recorded
+    declined = dataclasses.replace(labels[-1], label="", confidence=math.nan, reason="declined by everybody")
+    text = Page(render_report(report_of(answers, [*labels[:-1], declined]))).text
+    assert "The 12 of 107 labels with the lowest confidence, after 1 item without a label." in text
+    assert f"right {declined.item} none: declined by everybody" in text
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_names_are_shown_and_never_obeyed(name, tmp_path):
-    answers, gold = answers_of(names={"36618": name, "11619": name + "2"}, people={"w1": name, "w2": name + "2"})
+    answers, labels = answers_of(names={"36618": name, "11619": name + "2"}, people={"w1": name, "w2": name + "2"})
     report = report_of(
         answers,
-        {**gold, name: "1"},
+        labels,
         title=name,
         lead=name,
         facts=[(name, name)],
@@ -258,42 +296,57 @@ def test_wilson_is_the_interval_of_textbooks():
     assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
 
 
-def test_published_labels_are_scored_as_they_are(recorded):
-    gold = {"a": "1", "b": "0", "c": "1", "d": "0"}
+def test_published_labels_are_scored_where_there_is_one_and_gold():
     labels = [
-        ItemLabel("a", "1", 0.9),
-        ItemLabel("b", "1", 0.6),
-        ItemLabel("c", reason="declined"),
+        ItemLabel("a", "1", 0.9, gold="1"),
+        ItemLabel("b", "1", 0.6, gold="0"),
+        ItemLabel("c", reason="declined", gold="1"),
         ItemLabel("x", "1", 0.5),
     ]
-    found = score_labels(labels, gold, "two answers")
-    assert (found.n, found.accuracy) == (3, pytest.approx(1 / 3))
+    found = score_labels(labels, "two answers")
+    assert (found.n, found.accuracy) == (2, pytest.approx(1 / 2))
     assert found.ece == pytest.approx((0.1 + 0.6) / 2)
     assert math.isnan(found.log_loss)
 
 
+def test_methods_are_scored_on_the_items_whose_labels_are(recorded):
+    """An item without a label counts for nobody, so that the rows of the table can be compared."""
+    answers, labels = recorded
+    dropped = [
+        dataclasses.replace(label, reason="stopped") if place % 3 else label for place, label in enumerate(labels)
+    ]
+    found = evaluate(columns(answers), dropped, "5")
+    assert [one.n for one in (found.published, *found.scores)] == [36, 36, 36]
+    assert found.scores[1].correct.tolist() == found.published.correct.tolist()
+
+
 def test_a_row_a_worker_counts_what_they_did(recorded):
-    answers, gold = recorded
-    rows = worker_rows(answers, fit_methods(votes_of(answers))["dawid_skene"], gold)
+    answers, labels = recorded
+    labels = [dataclasses.replace(label, gold=label.gold if place % 2 else None) for place, label in enumerate(labels)]
+    untimed = [one._replace(seconds=None) if place % 3 else one for place, one in enumerate(answers)]
+    rows = worker_rows(columns(untimed), fitted(answers), labels)
     assert [row.quality for row in rows] == sorted((row.quality for row in rows), reverse=True)
+    assert {row.worker for row in rows} == {answer.worker for answer in answers}
     for row in rows:
-        mine = [answer for answer in answers if answer.worker == row.worker]
-        assert row.answers == len(mine) == row.gold_answers
-        assert row.gold_accuracy == pytest.approx(np.mean([gold[one.item] == one.label for one in mine]))
-        assert row.median_seconds == pytest.approx(np.median([one.seconds for one in mine]))
+        mine = [answer for answer in untimed if answer.worker == row.worker]
+        checked = [labels[one.item].gold == one.label for one in mine if labels[one.item].gold]
+        assert (row.answers, row.gold_answers) == (len(mine), len(checked))
+        assert row.gold_accuracy == pytest.approx(np.mean(checked))
+        timed = [one.seconds for one in mine if one.seconds]
+        assert row.median_seconds == pytest.approx(np.median(timed) if timed else math.nan, nan_ok=True)
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml")])
 def test_worker_quality_is_plotted_as_the_suffix_says(recorded, tmp_path, suffix, magic):
     path = tmp_path / "new" / f"workers{suffix}"
-    plots.plot_worker_quality(fit_methods(votes_of(recorded[0]))["dawid_skene"], path)
+    plots.plot_worker_quality(fitted(recorded[0]), path)
     assert path.read_bytes().startswith(magic)
     if suffix == ".svg":
         assert ">w11<" in path.read_text()
 
 
 def test_many_workers_and_unknown_ones_are_plotted_without_names(recorded, tmp_path):
-    result = fit_methods(votes_of(recorded[0]))["dawid_skene"]
+    result = fitted(recorded[0])
     many = dataclasses.replace(
         result,
         workers=np.array([f"person {i}" for i in range(300)]),
@@ -307,23 +360,32 @@ def test_many_workers_and_unknown_ones_are_plotted_without_names(recorded, tmp_p
 
 def test_another_suffix_is_refused_and_nothing_is_written(recorded, tmp_path):
     with pytest.raises(ValueError, match=r"written as \.png or \.svg, found suffix '\.pdf'"):
-        plots.plot_worker_quality(fit_methods(votes_of(recorded[0]))["majority"], tmp_path / "sub" / "workers.pdf")
+        plots.plot_worker_quality(fitted(recorded[0], "majority"), tmp_path / "sub" / "workers.pdf")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_drawings_are_the_same_in_every_run(recorded):
-    answers, gold = recorded
-    scores = [score(name, result, gold, "5") for name, result in fit_methods(votes_of(answers)).items()]
+    answers, labels = recorded
+    scores = evaluate(columns(answers), labels, "5").scores
     one, two = (plots.svg_element(plots.calibration_figure(scores, plots.PAGE), "a", "told").attrib for _ in range(2))
     assert one == two
-    assert render_report(report_of(answers, gold)) == render_report(report_of(answers, gold))
+    assert render_report(report_of(answers, labels)) == render_report(report_of(answers, labels))
 
 
 # -- the live view -----------------------------------------------------------------------------------------------------
 
 
 def snapshot(at_seconds, answers, wanted=540, **changes):
-    values = {"items": 108, "labeled": answers // 5, "failed": 0, "leases": 3, "lapsed": 0, "declined": 0, "refused": 1}
+    values = {
+        "items": 108,
+        "labeled": answers // 5,
+        "failed": 0,
+        "unlabeled": 0,
+        "leases": 3,
+        "lapsed": 0,
+        "declined": 0,
+        "refused": 1,
+    }
     return Snapshot(at_seconds=at_seconds, answers=answers, wanted=wanted, **{**values, **changes})
 
 
@@ -377,3 +439,23 @@ def test_the_view_is_silent_with_json(capsys):
         view.note(1, "hello")
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
+
+
+def test_items_that_a_stop_left_open_are_unlabeled_and_not_failed(capsys):
+    """A failure is something to look into; a stopped job has items that nobody got to."""
+    counters = dict.fromkeys(ShardState.__struct_fields__, 0)
+    state = ShardState(**{**counters, "appended": 9, "settled": 9, "labeled": 4, "failed": 2, "sealed": True})
+    now = snapshot_of(state, 1.0, replication=3)
+    assert (now.labeled, now.failed, now.unlabeled) == (4, 2, 3)
+    with LiveView(Output(as_json=False), "job birds") as view:
+        view.update(now)
+    assert "items 4/9  answers 0/27  0.0/s  failed 2  unlabeled 3" in capsys.readouterr().err
+
+
+def test_in_a_terminal_the_items_of_a_stopped_job_are_told_apart(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    with LiveView(Output(as_json=False), "job birds") as view:
+        view.update(snapshot(1, 5, items=9, labeled=4, failed=2, unlabeled=3))
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert re.search(r"9 / 9 +2 failed, 3 unlabeled", shown), shown
