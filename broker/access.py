@@ -7,13 +7,13 @@ allowlist, as of that access epoch. Shards refuse verdicts that are older than t
 from __future__ import annotations
 
 from bisect import bisect_right
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
 from voxpop.broker.errors import InvalidInputError
 from voxpop.broker.limits import MAX_ALLOWLIST_RANGES
 
-__all__ = ["AccessCache", "Allowlist", "Verdict", "parse_ranges"]
+__all__ = ["AccessCache", "Allowlist", "Verdict", "check_address", "parse_ranges"]
 
 
 class Verdict(NamedTuple):
@@ -54,6 +54,16 @@ def _explain(text: str) -> str:
     )
 
 
+def check_address(address: str) -> IPv4Address | IPv6Address:
+    """Return the parsed address; raises InvalidInputError if it is none."""
+    try:
+        return ip_address(address)
+    except ValueError:
+        raise InvalidInputError(
+            f"address {address[:60]!r} is not an IPv4 or IPv6 address; pass the one that the worker connects from"
+        ) from None
+
+
 class Allowlist:
     """Address ranges, merged and sorted: a look-up costs two comparisons and a bisection. Empty = unrestricted."""
 
@@ -79,12 +89,7 @@ class Allowlist:
 
     def allows(self, address: str) -> bool:
         """Return whether the address lies in a range; raises InvalidInputError if it is not an address."""
-        try:
-            parsed = ip_address(address)
-        except ValueError:
-            raise InvalidInputError(
-                f"address {address[:60]!r} is not an IPv4 or IPv6 address; pass the one that the worker connects from"
-            ) from None
+        parsed = check_address(address)
         if self.unrestricted:
             return True
         if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 __all__ = [
-    "AnswerConflictError",
     "BrokerError",
     "BusyError",
     "ConfigError",
     "ConflictError",
     "DataDirectoryError",
     "InvalidInputError",
-    "LeaseExpiredError",
     "NotFoundError",
     "ServerFullError",
     "ServerUnavailableError",
-    "SettledError",
     "StoppedError",
 ]
 
@@ -45,18 +42,6 @@ class BusyError(BrokerError):
 
 class StoppedError(BrokerError):
     """The job takes no new work."""
-
-
-class LeaseExpiredError(BrokerError):
-    """The lease ended and its ticket went to somebody else; the answer is archived as unused, visible and payable."""
-
-
-class SettledError(BrokerError):
-    """The item wants no more answers; the archive tells whether this one was counted."""
-
-
-class AnswerConflictError(BrokerError):
-    """Another answer was already accepted under this lease; the first one counts."""
 
 
 class ServerUnavailableError(BrokerError, ConnectionError):

@@ -116,9 +116,9 @@ class Keys(msgspec.Struct, frozen=True):
         """Set: live shards (``job/shard``) that must learn of a new epoch."""
         return f"{self.prefix}:{{pool.{pool}}}:shards"
 
-    def refusals(self, pool: str) -> str:
-        """Hash: ``minute|reason|worker`` -> count."""
-        return f"{self.prefix}:{{pool.{pool}}}:refusals"
+    def refusals(self, pool: str, day: int) -> str:
+        """Hash of one day (since the epoch): ``minute|reason|worker`` -> count."""
+        return f"{self.prefix}:{{pool.{pool}}}:refusals:{day}"
 
     @property
     def wake(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from voxpop.broker.access import parse_ranges
 from voxpop.broker.errors import ConflictError, InvalidInputError, NotFoundError
@@ -14,7 +14,10 @@ from voxpop.broker.steps import Base, Command, Run, Step, pairs_of, text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PoolOperations"]
+__all__ = ["DAY_SECONDS", "REFUSAL_DAYS", "PoolOperations"]
+
+DAY_SECONDS: Final = 86_400
+REFUSAL_DAYS: Final = 7  # after which counts of refusals are dropped
 
 
 class PoolOperations(Base):
@@ -110,9 +113,14 @@ class PoolOperations(Base):
         return {text(worker): int(index) for worker, index in pairs_of(found) if worker}
 
     def refusals(self, pool: str) -> Step[dict[str, int]]:
-        """Return how often callers were refused, by ``minute|reason|worker``."""
-        found = yield Command(("HGETALL", self.keys.refusals(pool)))
-        return {text(field): int(count) for field, count in pairs_of(found)}
+        """Return how often callers were refused in the last days, by ``minute|reason|worker``."""
+        seconds, _ = yield Command(("TIME",))
+        today = int(seconds) // DAY_SECONDS
+        counts: dict[str, int] = {}
+        for day in range(today - REFUSAL_DAYS + 1, today + 1):
+            found = yield Command(("HGETALL", self.keys.refusals(pool, day)))
+            counts |= {text(field): int(count) for field, count in pairs_of(found)}
+        return counts
 
     def _edit_pool(self, pool: str, *args: Any) -> Step[int]:
         """Write the pool, tell every live shard, then return: the order is the promise."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from voxpop.broker.access import Allowlist, Verdict
+from voxpop.broker.access import Allowlist, Verdict, check_address
 from voxpop.broker.errors import BusyError, InvalidInputError, NotFoundError
 from voxpop.broker.limits import (
     MAX_ANSWER_BYTES,
@@ -26,7 +26,9 @@ from voxpop.broker.models import (
     SubmitStatus,
     Token,
     check_range,
+    check_worker,
 )
+from voxpop.broker.pools import DAY_SECONDS, REFUSAL_DAYS
 from voxpop.broker.steps import Command, Run, Step, Wait, text
 from voxpop.broker.upkeep import UpkeepOperations
 from voxpop.broker.wire import Code, pack_tokens, unpack_items
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["WorkOperations"]
 
 RECHECKS: Final = 8
+MAX_REFUSALS_A_DAY: Final = 10_000  # kept by name; beyond, by minute and reason only
 SUBMIT_STATUS: Final = {
     Code.DONE: SubmitStatus.ACCEPTED,
     Code.REPEATED: SubmitStatus.ACCEPTED,
@@ -51,7 +54,12 @@ class WorkOperations(UpkeepOperations):
 
     def _admit(self, job: str, worker: str, address: str) -> Step[tuple[JobSpec, Verdict]]:
         """Return the verdict on a caller; outside looks exactly like a job that does not exist."""
-        spec = yield from self._spec(job)
+        check_worker(worker)
+        check_address(address)
+        try:
+            spec = yield from self._spec(job)
+        except NotFoundError:
+            raise NotFoundError(not_found(job)) from None
         verdict = self.access.verdict(spec.pool, worker, address)
         if verdict is None:
             keys = self._pool_keys(spec.pool)
@@ -61,9 +69,8 @@ class WorkOperations(UpkeepOperations):
                 allowlist = yield from self._learn_allowlist(spec.pool)
             allowed = allowlist.allows(address)
             if index < 0 or not allowed:
-                reason = "address" if index >= 0 else "member"
-                yield from self._count_refusal(spec.pool, reason, worker)
-                raise NotFoundError(f"job {job!r} not found; `voxpop job list` shows those that exist")
+                yield from self._count_refusal(spec.pool, "address" if index >= 0 else "member", worker)
+                raise NotFoundError(not_found(job))
             verdict = Verdict(index, epoch)
             self.access.remember(spec.pool, worker, address, verdict)
         return spec, verdict
@@ -74,7 +81,11 @@ class WorkOperations(UpkeepOperations):
 
     def _count_refusal(self, pool: str, reason: str, worker: str) -> Step[None]:
         seconds, _ = yield Command(("TIME",))
-        yield Command(("HINCRBY", self.keys.refusals(pool), f"{int(seconds) // 60}|{reason}|{worker}", 1))
+        key = self.keys.refusals(pool, int(seconds) // DAY_SECONDS)
+        # Strangers may call themselves anything, and there may be any number of them: some are counted without a name.
+        who = worker if (yield Command(("HLEN", key))) < MAX_REFUSALS_A_DAY else ""
+        yield Command(("HINCRBY", key, f"{int(seconds) // 60}|{reason}|{who}", 1))
+        yield Command(("EXPIRE", key, REFUSAL_DAYS * DAY_SECONDS))
 
     def _admitted(self, job: str, worker: str, address: str, script: str, *args: Any) -> Step[tuple[int, list[Any]]]:
         """Run a worker's script under a verdict; a verdict that has grown old is asked for again."""
@@ -121,7 +132,8 @@ class WorkOperations(UpkeepOperations):
         check_range("k", k, 1, MAX_CLAIM_ITEMS)
         check_range("wait_seconds", wait_seconds, 0, MAX_WAIT_SECONDS)
         check_range("lease_seconds", lease_seconds, 0, MAX_LEASE_SECONDS)
-        if wait_seconds and (yield from self._spec(job)).clock == "caller":
+        spec, _ = yield from self._admit(job, worker, address)
+        if wait_seconds and spec.clock == "caller":
             raise InvalidInputError(
                 f"job {job!r} has clock = 'caller': its time stands still while a claim waits; pass wait_seconds = 0"
             )
@@ -224,6 +236,14 @@ class WorkOperations(UpkeepOperations):
         _, reply = yield from self._admitted(job, worker, address, "giveback", now_ms, packed, how)
         yield from self._wake(job, reply[3])
         return sum(code in (Code.DONE, Code.REPEATED) for code in reply[2])
+
+
+def not_found(job: str) -> str:
+    """Return what everybody is told who may not work on a job, whether it exists or not."""
+    return (
+        f"job {job!r} not found: there is none of this name, or none for this worker at this address. "
+        "The requester sees members and allowed addresses with `voxpop pool show`"
+    )
 
 
 def encode_content(content: Any, item: int) -> bytes:

@@ -4,7 +4,8 @@ A part is named after its first event and holds a run of events; the next part b
 next part follows from the last event read, nothing is ever listed, and of several processes that archive the same
 events one wins and the others read what it wrote. What events mean is the business of ``fold.py`` and ``responses.py``.
 
-``jobs/<job>/log/<first event, 12 digits>.log.gz`` is a gzip of frames: length (u32, little endian), then the event.
+``jobs/<job>/<created at>/log/<first event, 12 digits>.log.gz`` is a gzip of frames: length (u32, little endian), then
+the event.
 """
 
 from __future__ import annotations

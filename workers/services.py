@@ -34,7 +34,7 @@ class Services:
     Attributes:
         client: the broker.
         config: the settings; ``redis_url`` names the server that ``client`` is connected to.
-        root: URI of the storage under which ``jobs/<job>/`` lies.
+        root: URI of the storage under which ``jobs/<job>/<created at>/`` lies.
         now_ms: the time, milliseconds since the epoch; stamps labels.
         ledgers: what this process has read of each job's archive; forgetting it costs time, never truth.
         segments: the payloads that this process read last.
@@ -64,8 +64,15 @@ class Services:
         return cls(client=client, config=config, root=config.storage)
 
     def uri(self, job: str, *parts: str) -> str:
-        """Return the URI of something that belongs to a job."""
-        return storage.join(self.root, "jobs", job, *parts)
+        """Return the URI of something that belongs to a job.
+
+        The time of its creation is part of it: storage outlives servers, and another job of the same name must not
+        take what an earlier one left.
+
+        Raises:
+            NotFoundError: no such job.
+        """
+        return storage.join(self.root, "jobs", job, str(self.client.job(job).created_at_ms), *parts)
 
     def close(self) -> None:
         """Close all connections."""

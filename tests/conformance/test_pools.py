@@ -5,7 +5,7 @@ import re
 import pytest
 from callers import INSIDE, Caller, job
 
-from voxpop.broker import Answer, ClaimStatus, JobSpec
+from voxpop.broker import Answer, ClaimStatus, JobSpec, work
 from voxpop.broker.errors import ConflictError, InvalidInputError, NotFoundError
 from voxpop.broker.limits import MAX_ALLOWLIST_RANGES
 
@@ -143,6 +143,22 @@ def test_outside_looks_like_a_job_that_is_not_there(broker):
     counted = {field.split("|", 1)[1]: count for field, count in broker.refusals("team").items()}
     assert counted == {"address|ann": 5, "member|mallory": 5}, "refusals are counted by reason and worker"
     assert broker.shard_state("job").answers == 0
+    for name in ("job", "nothing"):
+        for worker, address in (("ann", "zzz"), ("x" * 1000, INSIDE)):
+            with pytest.raises(InvalidInputError):
+                broker.claim(name, worker, address)
+
+
+def test_refusals_of_strangers_stay_bounded(broker, monkeypatch):
+    """Whatever strangers call themselves, a day's counts take a bounded part of memory."""
+    monkeypatch.setattr(work, "MAX_REFUSALS_A_DAY", 3)
+    job(broker)
+    for number in range(6):
+        with pytest.raises(NotFoundError):
+            broker.claim("job", f"stranger{number}", INSIDE)
+    names = [field.split("|")[2] for field in broker.refusals("team")]
+    assert sorted(names) == ["", "stranger0", "stranger1", "stranger2"]
+    assert sum(broker.refusals("team").values()) == 6
 
 
 @pytest.mark.parametrize("change", ["member", "allowlist", "workforce"])

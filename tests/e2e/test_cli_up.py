@@ -201,7 +201,7 @@ def test_pools_and_allowlists(home):
     )
     voxpop(folder, "job", "create", job)
     outside = voxpop(folder, "work", "club", "--worker", "ann", code=2)
-    assert outside.stderr.endswith("Error: job 'club' not found; `voxpop job list` shows those that exist\n")
+    assert "Error: job 'club' not found: there is none of this name, or none for this worker" in outside.stderr
     found = asked(folder, "pool", "show", "birders")
     assert found["pool"]["allow"] == ["203.0.113.0/24", "2001:db8::/32"]
     assert found["refused"] == [{"worker": "ann", "reason": "address", "times": 1}]

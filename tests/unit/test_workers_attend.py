@@ -323,5 +323,6 @@ def test_a_big_job_gets_compressed_responses(world, monkeypatch):
     world.job(4, replication=1)
     world.answer("ann")
     world.finish()
-    folder = world.folder / "data/storage/jobs/j/output/j/annotations/worker-response/iteration-1"
+    output = Path(world.here.uri("j", "output").removeprefix("file://"))
+    folder = output / "j/annotations/worker-response/iteration-1"
     assert [path.name for path in folder.iterdir()] == ["part-00000.jsonl.gz"]

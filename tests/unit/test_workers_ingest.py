@@ -47,6 +47,20 @@ def test_every_line_becomes_an_item_with_its_payload(world):
         payload(world.here, "j", 35)
 
 
+def test_a_job_takes_nothing_from_an_earlier_one_of_its_name(world, valkey_url, tmp_path):
+    """The server was lost, the storage was not: the new job has its own input, and ends with its own labels."""
+    world.job(2)
+    world.answer_all()
+    world.client.connection.flushall()
+    again = workers_world.World(valkey_url, tmp_path)
+    again.client.create_job(again.spec(input=again.manifest([{"source": f"new {index}"} for index in range(3)], "new")))
+    assert ingest(again.here, "j")
+    again.answer_all()
+    assert again.finish().status is JobStatus.COMPLETED
+    assert [line["source"] for line in again.output()] == ["new 0", "new 1", "new 2"]
+    again.close()
+
+
 def test_a_wrong_input_fails_the_job_and_queues_nothing(world):
     """All kinds of problems, with line number, field and reason; the first 20 and the count."""
     good = json.dumps({"source": "x"})
