@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -73,7 +74,7 @@ def connect(settings: Config) -> Client:
         return Client.from_url(found.redis_url, prefix=found.key_prefix)
     except ServerUnavailableError as error:
         # An answer that never came is wrong input here: the caller named the place, or the note there is left over.
-        raise WrongInputError(str(error) if settings.redis_url else _nothing_runs(settings)) from error
+        raise WrongInputError(str(error) if settings.redis_url else _no_server(settings)) from error
 
 
 @contextlib.contextmanager
@@ -110,6 +111,21 @@ def announced(settings: Config) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
+
+
+def _no_server(settings: Config) -> str:
+    """Say why nothing answers, although ``voxpop up`` left a note."""
+    try:
+        note = msgspec.json.decode((settings.data_dir / NOTE).read_bytes(), type=_Note)
+        os.kill(note.pid, 0)
+    except (OSError, msgspec.DecodeError):
+        return _nothing_runs(settings)
+    free_mib = shutil.disk_usage(settings.data_dir).free / 2**20
+    return (
+        f"`voxpop up` runs (process {note.pid}), but its server does not answer; it starts the server again when it can. "
+        f"{settings.data_dir} has {free_mib:,.0f} MiB free: if that is next to nothing, make room there. "
+        f"What the server said last is in {settings.data_dir / 'server' / 'server.log'}"
+    )
 
 
 def _nothing_runs(settings: Config) -> str:

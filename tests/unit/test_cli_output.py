@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
 from voxpop.broker import JobSpec, errors
+from voxpop.broker.config import Config
 from voxpop.cli import output, status
+from voxpop.cli.connection import announced, connect
 from voxpop.consolidation.method import UnknownMethodError
 from voxpop.formats import errors as storage
 from voxpop.formats.model import FormatError, Problem
@@ -55,6 +58,18 @@ def test_json_is_one_document_and_people_read_stderr(capsys):
     said = capsys.readouterr()
     assert json.loads(said.out) == {"labels": 3, "path": "x", "nothing": None}
     assert said.err == "Warning: odd\n"
+
+
+def test_a_stack_whose_server_is_down_is_not_taken_for_none(tmp_path):
+    """`voxpop up` runs, its server does not: say so, and how much room there is."""
+    settings = Config.load(environment={}, explicit={"data_dir": tmp_path})
+    running = Config.load(environment={}, explicit={"data_dir": tmp_path, "redis_url": f"unix://{tmp_path}/gone"})
+    with announced(running), pytest.raises(output.WrongInputError) as refusal:
+        connect(settings)
+    assert str(refusal.value).startswith(f"`voxpop up` runs (process {os.getpid()}), but its server does not answer")
+    assert f"{tmp_path} has" in str(refusal.value)
+    with pytest.raises(output.WrongInputError, match="nothing runs here"):
+        connect(settings)
 
 
 def test_people_get_text_without_colour_or_cuts_when_it_is_piped(capsys, monkeypatch):
