@@ -47,6 +47,11 @@ __all__ = [
 ]
 
 
+# Control characters, line and paragraph separators, lone surrogates. Not all that str.isprintable refuses: there are
+# scripts whose words need a zero-width non-joiner or a space of their own.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
 class JobStatus(StrEnum):
     """The life of a job; ``docs/state-machines.md`` draws it. The names are Ground Truth's."""
 
@@ -107,11 +112,20 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 raise InvalidInputError(
                     f"categories: {category[:40]!r} has {len(category)} characters; 1 to {MAX_CATEGORY_CHARS} allowed"
                 )
+            if _CONTROL.search(category):
+                raise InvalidInputError(
+                    f"categories: {category!r} contains control characters; people read categories on terminals and "
+                    "pages, so leave them out"
+                )
 
     @property
     def attribute(self) -> str:
-        """The label attribute's name in the output manifest."""
-        return self.label_attribute or self.name
+        """The label attribute's name in the output manifest: made from the job's name, by Ground Truth's rules."""
+        if self.label_attribute:
+            return self.label_attribute
+        made = self.name.replace("_", "-").replace(".", "-")
+        is_reserved = made == "source" or made.endswith(("-ref", "-metadata"))
+        return f"{made}-label" if is_reserved else made
 
     @property
     def declines_allowed(self) -> int:

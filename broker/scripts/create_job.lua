@@ -1,14 +1,13 @@
 --- create_job: take a job's name.
 --
--- Guarantee: a name is taken once; the same request (same token and specification) again gets the same reply.
+-- Guarantee: a name is taken once; the same request (same token) again gets the same reply, whatever else it says.
 -- KEYS: 1 job
 -- ARGV: 1 specification (JSON)  2 request token
 -- Reply: {"ok" | "repeated" | "conflict", created_at_ms}
 
-local stored = redis.call("HMGET", KEYS[1], "token", "created_at_ms", "spec")
+local stored = redis.call("HMGET", KEYS[1], "token", "created_at_ms")
 if stored[1] then
-  local same = stored[1] == ARGV[2] and stored[3] == ARGV[1]
-  return { same and "repeated" or "conflict", tonumber(stored[2]) }
+  return { stored[1] == ARGV[2] and "repeated" or "conflict", tonumber(stored[2]) }
 end
 local time = redis.call("TIME")
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)

@@ -64,6 +64,9 @@ def test_tokens_are_packed_as_the_scripts_read_them():
         ({"max_declines": 256}, "max_declines is 256"),
         ({"categories": ("a", "b", "a")}, "categories: 'a' given more than once"),
         ({"categories": ("",)}, "'' has 0 characters; 1 to 256 allowed"),
+        ({"categories": ("good", "ba\x1b[2Jd")}, "categories: 'ba\\x1b[2Jd' contains control characters"),
+        ({"categories": ("two\nlines",)}, "categories: 'two\\nlines' contains control characters"),
+        ({"categories": ("\x9b31m",)}, "categories: '\\x9b31m' contains control characters"),
         ({"categories": tuple(map(str, range(MAX_CATEGORIES + 1)))}, "categories: 10001 given, at most 10000"),
     ],
 )
@@ -79,6 +82,11 @@ def test_a_specification_survives_its_json():
     assert msgspec.json.decode(msgspec.json.encode(spec), type=JobSpec) == spec
     with pytest.raises(msgspec.ValidationError, match="unknown field `replicas`"):
         msgspec.json.decode(b'{"name":"a","task_type":"t","pool":"p","replicas":3}', type=JobSpec)
+
+
+def test_categories_may_be_words_of_any_script():
+    names = ("क\u094d\u200dष", "全角\u3000空白", "👩\u200d🚀", "[/b]", "very good", "-1")
+    assert JobSpec(**GOOD, categories=names).categories == names
 
 
 def test_what_follows_from_a_specification():
