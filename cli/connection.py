@@ -122,7 +122,7 @@ def _no_server(settings: Config) -> str:
         return _nothing_runs(settings)
     free_mib = shutil.disk_usage(settings.data_dir).free / 2**20
     return (
-        f"`voxpop up` runs (process {note.pid}), but its server does not answer; it is started again as soon as it can be. "
+        f"`voxpop up` runs (process {note.pid}), but its server does not answer; it is started again when it can be. "
         f"{settings.data_dir} has {free_mib:,.0f} MiB free: if that is next to nothing, make room there. "
         f"What the server said last is in {settings.data_dir / 'server' / 'server.log'}"
     )

@@ -1,21 +1,27 @@
-"""From a job file to a job with its items: pool, input, check, creation, queueing. Used by ``job create`` and ``run``.
+"""From a job file to a job with its items: checks, people, creation, queueing. Used by ``job create`` and ``run``.
 
-Everything that can be wrong is found before the job is made, so that a mended file can be sent under the same name.
+Everything that can be wrong is found before anything is changed: a refused file leaves pools and allowlists as they
+were, and the mended one can be sent under the same name.
 """
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from voxpop.broker.errors import ConflictError, NotFoundError
 from voxpop.broker.models import JobStatus
-from voxpop.cli.output import WrongInputError
-from voxpop.cli.status import make_pool
+from voxpop.cli.output import WRONG_INPUT, CommandFailedError, WrongInputError, exit_code_of
+from voxpop.cli.status import check_people, make_pool
 from voxpop.formats import storage
+from voxpop.formats.errors import StorageError
 from voxpop.formats.limits import MAX_REPORTED_PROBLEMS
+from voxpop.formats.local_files import LocalFiles
 from voxpop.formats.manifest import read_manifest, validate_manifest
 from voxpop.formats.model import FormatError, Problem
 from voxpop.formats.setup import set_up_manifest
@@ -23,14 +29,17 @@ from voxpop.workers.ingest import ItemCheck, ingest
 from voxpop.workers.task_types import get_task_type
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from voxpop.broker.models import Job, JobSpec
     from voxpop.cli.jobfile import JobFile
     from voxpop.cli.output import Output
     from voxpop.workers.services import Services
 
-__all__ = ["create_job", "find_input"]
+__all__ = ["check_writable", "create_job", "find_input"]
 
 SHOWN_UNUSED: Final = 5
+PROBE: Final = ".voxpop-probe"
 LONG_ITEMS: Final = 20_000  # of an input whose reading takes long enough to be told of
 
 
@@ -45,22 +54,32 @@ def create_job(services: Services, wanted: JobFile, out: Output, *, token: str =
         changes: fields of the job that win over the file's.
 
     Raises:
-        WrongInputError, FormatError, InvalidInputError, StorageError: something is wrong, and no job was made.
-        ConflictError: there is another job of this name.
+        WrongInputError, FormatError, InvalidInputError, StorageError: something is wrong; nothing was changed.
+        CommandFailedError: the output cannot be written now; nothing was changed.
+        ConflictError: there is another job of this name, or the pool is in another workforce.
     """
     client = services.client
-    allow = None if wanted.workforce.allow is UNSET else wanted.workforce.allow
-    make_pool(client, wanted.pool.name, wanted.workforce.name, wanted.pool.members, allow)
-    if not token:
-        _check_name_is_free(services, wanted.name)
     defaults = {"lease_seconds": services.config.lease_seconds, "retry_seconds": services.config.retry_seconds}
     left_out = {name: value for name, value in defaults.items() if getattr(wanted, name) is UNSET}
-    if "input" not in changes:
-        changes["input"] = find_input(services, wanted, out)
     spec = wanted.spec(**{"output": wanted.output.dir, **left_out, **changes})
     get_task_type(spec.task_type).check_spec(spec)
+    is_taken = _is_taken(services, spec.name)
+    if is_taken and not token:
+        raise ConflictError(
+            f"job {spec.name!r} exists; choose another name, or look at it: voxpop job show {spec.name}"
+        )
+    allow = None if wanted.workforce.allow is UNSET else wanted.workforce.allow
+    people = (wanted.pool.name, wanted.workforce.name, wanted.pool.members, allow)
+    check_people(client, *people)
+    if spec.output:
+        check_writable(spec.output)
+    if "input" not in changes:
+        spec = replace(spec, input=find_input(services, wanted, out))
     if spec.input:
-        _check_input(services, spec, out)
+        _check_input(services, spec, wanted.pool.members, out)
+    if is_taken:
+        client.create_job(spec, token)  # refused, if another request made that job, before anybody joins the pool
+    make_pool(client, *people)
     client.create_job(spec, token)
     ingest(services, spec.name, progress=lambda stage, items, part: _tell(out, stage, items, part))
     job = client.job(spec.name)
@@ -88,16 +107,45 @@ def find_input(services: Services, wanted: JobFile, out: Output) -> str:
     return made.manifest_uri
 
 
-def _check_name_is_free(services: Services, name: str) -> None:
-    """Refuse a taken name before a long input is read; the creation itself decides."""
+def check_writable(place: str) -> None:
+    """Find out whether an output can be written: put a small object there, and take it and its folders away again.
+
+    Args:
+        place: the folder or URI below which results will go.
+
+    Raises:
+        WrongInputError: nothing can be written there.
+        CommandFailedError: not now, for a reason that may pass.
+    """
+    made: list[Path] = []
+    try:
+        store, path = storage.open_store(place)
+        if isinstance(store, LocalFiles):
+            folder = Path(path).absolute()
+            made = [one for one in (folder, *folder.parents) if not one.exists()]
+        probe = storage.join(place, PROBE)
+        storage.write_atomic(probe, b"")
+        with contextlib.suppress(StorageError):  # who may write may not always remove
+            storage.delete(probe)
+    except StorageError as error:
+        kind = WrongInputError if exit_code_of(error) == WRONG_INPUT else CommandFailedError
+        raise kind(f"output {place}: nothing can be written there; choose another place, or mend it: {error}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            for one in made:
+                one.rmdir()
+
+
+def _is_taken(services: Services, name: str) -> bool:
+    """Look for the name before a long input is read; the creation itself decides."""
     try:
         services.client.job(name)
     except NotFoundError:
-        return
-    raise ConflictError(f"job {name!r} exists; choose another name, or look at it: voxpop job show {name}")
+        return False
+    return True
 
 
-def _check_input(services: Services, spec: JobSpec, out: Output) -> None:
+def _check_input(services: Services, spec: JobSpec, joining: Sequence[str], out: Output) -> None:
     """Check a whole manifest; raises FormatError with the first problems and the count of all."""
     summary = validate_manifest(
         spec.input,
@@ -105,7 +153,7 @@ def _check_input(services: Services, spec: JobSpec, out: Output) -> None:
         categories=spec.categories,
         progress=lambda items, part: _tell(out, "check", items, part),
     )
-    check = ItemCheck(services, spec)
+    check = ItemCheck(services, spec, joining)
     problems: list[Problem] = []
     count = 0
     for item in read_manifest(spec.input, pinned=summary.version):

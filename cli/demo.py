@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 import shutil
 import signal
 import tempfile
@@ -33,6 +32,7 @@ __all__ = ["EPILOG", "demo"]
 
 ACTORS: Final = 2
 LOG_LINES: Final = 400
+MARKER: Final = ".voxpop-demo"  # in a folder that holds the results of a demo, and may hold those of the next one
 EPILOG: Final = examples(
     "voxpop demo", "voxpop demo --seed 2 --out second-run", "voxpop demo --json --speed 3 > summary.json"
 )
@@ -64,6 +64,7 @@ def demo(
     with _scratch(printer, keep=keep) as home:
         story = _run(home, printer, speed=speed, seed=seed)
         summary = summarise(story, home / "out", out)
+        (home / "out" / MARKER).write_text("Results of `voxpop demo`; the next one in this folder replaces them.\n")
         with _undisturbed():
             deliver(home / "out", out)
     printer.result(summary, *shown(summary, out))
@@ -116,12 +117,17 @@ def _settings(home: Path) -> Config:
 
 
 def _check_target(out: Path) -> None:
-    """Find out before anything runs whether its results can be written."""
+    """Find out before anything runs whether its results can be written, and cost nobody a file of their own."""
+    from voxpop.cli.creation import check_writable
+
     if out.exists() and not out.is_dir():
         raise WrongInputError(f"--out {out}: is a file; expected a folder, or the name of one to be made")
-    existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise WrongInputError(f"--out {out}: nothing can be written in {existing}; choose another folder")
+    check_writable(str(out.absolute()))
+    if out.is_dir() and any(out.iterdir()) and not (out / MARKER).exists():
+        raise WrongInputError(
+            f"--out {out}: holds files that no demo wrote; expected an empty folder, the name of a new one, or the "
+            "folder of an earlier demo, whose results are replaced"
+        )
 
 
 @contextlib.contextmanager

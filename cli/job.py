@@ -172,13 +172,17 @@ def until_over(client: Client, name: str, out: Output) -> JobView:
 
     started = time.monotonic()
     view = look(client, name)
-    needs = ""
+    needs = trouble = ""
     with LiveView(out, f"job {name}") as live:
         while not view.job.status.is_final:
             at_seconds = time.monotonic() - started
             if view.needs != needs:
                 needs = view.needs
                 live.note(at_seconds, view.needs_because or "has enough people now", held=not needs)
+            if view.trouble != trouble:
+                trouble = view.trouble
+                told = f"the output cannot be written now, and is tried again: {trouble}"
+                live.note(at_seconds, told if trouble else "the output can be written again", held=not trouble)
             if view.counters:
                 live.update(snapshot_of(view.counters, at_seconds, replication=view.job.spec.replication))
             time.sleep(LOOK_SECONDS)

@@ -21,7 +21,7 @@ from voxpop.broker.models import JobSpec, check_name
 from voxpop.cli.output import WrongInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "CrowdSection",
@@ -198,10 +198,31 @@ def _check(path: Path, text: str, job: JobFile) -> None:
         except InvalidInputError as error:
             raise wrong(field, str(error)) from None
     try:
-        job.spec()
+        spec = job.spec()
     except InvalidInputError as error:
         field = str(error).split(maxsplit=1)[0].rstrip(":")
         raise wrong(field if field in JOB_FIELDS else "", str(error)) from None
+    _check_kind(spec, wrong)
+
+
+def _check_kind(spec: JobSpec, wrong: Callable[[str, str], WrongInputError]) -> None:
+    """Check what only the task type and the method know: that they exist, and take what is given."""
+    from voxpop.consolidation.method import UnknownMethodError, method_names
+    from voxpop.formats.augmented import check_label_attribute
+    from voxpop.formats.model import FormatError
+    from voxpop.workers.task_types import get_task_type
+
+    if spec.method and spec.method not in method_names():
+        raise wrong("method", str(UnknownMethodError(spec.method)))
+    field = "label_attribute"
+    try:
+        check_label_attribute(spec.attribute)
+        field = "task_type"
+        kind = get_task_type(spec.task_type)
+        field = "method_parameters"
+        kind.method_of(spec)
+    except (FormatError, InvalidInputError) as error:
+        raise wrong(field, str(error)) from None
 
 
 def _absolute(job: JobFile, folder: Path) -> JobFile:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from voxpop.cli.scores import Evaluation
     from voxpop.cli.status import JobView
 
-__all__ = ["evaluated", "reported", "shown", "summary"]
+__all__ = ["evaluated", "reported", "shown", "summary", "unmatched_gold"]
 
 MANIFEST = "manifests/output/output.manifest"
 RESPONSES = "annotations/worker-response"
@@ -40,6 +40,23 @@ def evaluated(view: JobView, gold: Mapping[str, str]) -> Evaluation:
     answers = given_answers(_root(view), spec, view.job.created_at_ms)
     count = f"{spec.replication or len(answers) / max(1, len(labels)):.3g}"
     return evaluate(answers, labels, f"{count} answer{'' if count == '1' else 's'} an item")
+
+
+def unmatched_gold(found: Evaluation, gold: Mapping[str, str]) -> str:
+    """Return what to say of gold labels that no item of the job has; empty if each has its item.
+
+    Args:
+        found: what the job's labels amount to.
+        gold: labels by name of the item.
+    """
+    matched = len({label.item for label in found.labels if label.gold is not None})
+    if matched >= len(gold):
+        return ""
+    return (
+        f"{len(gold) - matched:,} of the {len(gold):,} gold labels name no item of this job, which has "
+        f"{len(found.labels):,}, {matched:,} of them with gold; gold is found by an item's field `item`, else by its "
+        "source or source-ref"
+    )
 
 
 def summary(view: JobView, found: Evaluation | None, *, seconds: float, report: str | None) -> dict[str, Any]:

@@ -45,6 +45,7 @@ LEASE_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 1.0
 IDLE_SECONDS: Final = 3.0  # after which nobody else is waited for, where people are known to be missing
 SPEED: Final = 500.0  # fast, but people who never think would form the same groups around every item
+TROUBLE_SECONDS: Final = 10.0  # an output that cannot be written for so long, and three sweeps, is given up
 LOG_LINES: Final = 30  # of the parts, told if one of them is given up
 
 
@@ -114,7 +115,7 @@ def _told(view: JobView, sources: Sources, target: str, seconds: float, again: s
     """Write the report where that is possible, and print what the run came to; returns whether all could be written."""
     from voxpop.cli.jobfile import HAS_SCHEME
     from voxpop.cli.report import write_report
-    from voxpop.cli.results import evaluated, reported, shown, summary
+    from voxpop.cli.results import evaluated, reported, shown, summary, unmatched_gold
     from voxpop.simulator.spec import Replay
 
     page = None if HAS_SCHEME.match(target) else Path(target) / f"{view.job.name}-report.html"
@@ -132,6 +133,8 @@ def _told(view: JobView, sources: Sources, target: str, seconds: float, again: s
         printer.note(f"Note: {target} is object storage, where no report is written; --out FOLDER writes one.")
     told = summary(view, found, seconds=seconds, report=str(page) if page else None)
     printer.result(told, *shown(told, found))
+    if found and (unmatched := unmatched_gold(found, sources.gold)):
+        printer.warn(unmatched)
     if problem:
         printer.warn(problem)
     return not problem
@@ -139,6 +142,7 @@ def _told(view: JobView, sources: Sources, target: str, seconds: float, again: s
 
 def _target(out: str, wanted: JobFile) -> str:
     """Return where the output goes, after making sure that it mixes with nothing."""
+    from voxpop.cli.creation import check_writable
     from voxpop.cli.jobfile import HAS_SCHEME
 
     given = out or wanted.output.dir
@@ -147,6 +151,7 @@ def _target(out: str, wanted: JobFile) -> str:
     if given.startswith("file:///"):
         given = unquote(given.removeprefix("file://"))
     if HAS_SCHEME.match(given):
+        check_writable(given)
         return given
     folder = Path(given).expanduser().absolute()
     if (folder / wanted.name).exists():
@@ -154,6 +159,7 @@ def _target(out: str, wanted: JobFile) -> str:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir():
         raise WrongInputError(f"--out {given}: {existing} is no folder; expected a folder, or the name of a new one")
+    check_writable(str(folder))
     return str(folder)
 
 
@@ -171,8 +177,11 @@ def _home(redis: str | None, data_dir: Path | None, config: Path | None) -> Iter
 
     settings = load_config(redis, data_dir, config)
     if settings.redis_url or data_dir is not None:
-        up = f"voxpop up{f' --data-dir {data_dir}' if data_dir else ''}"
-        yield _Home(settings, f"they are kept, and people can go on: `{up}`")
+        if settings.redis_url:
+            kept = "job and answers are kept on the server: `voxpop job list --redis URL`"
+        else:
+            kept = f"job and answers are kept: `voxpop up --data-dir {data_dir}` shows them to the other commands"
+        yield _Home(settings, f"{kept}; the crowd cannot go on, so run it again under another name")
         return
     folder = Path(tempfile.mkdtemp(prefix="vp"))  # a short name: the server's socket lies in it
     try:
@@ -196,6 +205,10 @@ def _parts(settings: Config, out: Output) -> Iterator[Stack]:
             yield stack
         except _PartGivenUpError as error:
             raise CommandFailedError("\n".join([str(error), *lines])) from error
+
+
+class _OutputStuckError(Exception):
+    """Everything is answered, and the output could not be written in several attempts."""
 
 
 class _PartGivenUpError(Exception):
@@ -229,9 +242,22 @@ def _worked(stack: Stack, wanted: JobFile, sources: Sources, target: str, out: O
         except KeyboardInterrupt:
             with contextlib.suppress(BrokerError):
                 counters = look(services.client, wanted.name).counters
-                out.warn(f"interrupted with {counters.answers if counters else 0:,} answers; {kept}")
+                told = f"interrupted with {counters.answers if counters else 0:,} answers; {kept}"
+                out.warn(told + _left_over(target, wanted.name))
             raise
+        except _OutputStuckError as error:
+            raise CommandFailedError(f"{error}; {kept}{_left_over(target, wanted.name)}") from None
         return look(services.client, wanted.name)
+
+
+def _left_over(target: str, job: str) -> str:
+    """Say which folder an export that was cut short has left."""
+    from voxpop.cli.jobfile import HAS_SCHEME
+
+    folder = Path(target) / job
+    if HAS_SCHEME.match(target) or not folder.exists():
+        return ""
+    return f"; {folder} is unfinished: remove it before the next run, or choose another --out"
 
 
 def _prepared(services: Services, wanted: JobFile, sources: Sources, out: Output) -> tuple[Cast, str]:
@@ -260,7 +286,7 @@ def _read(uri: str, wanted: JobFile) -> Iterator[Item]:
     """Yield the items of a manifest, once all of it was found right."""
     from voxpop.formats.manifest import read_manifest, validate_manifest
 
-    found = validate_manifest(uri, label_attribute=wanted.label_attribute or wanted.name, categories=wanted.categories)
+    found = validate_manifest(uri, label_attribute=wanted.spec().attribute, categories=wanted.categories)
     yield from read_manifest(uri, pinned=found.version)
 
 
@@ -297,6 +323,8 @@ async def _watch(stack: Stack, services: Services, job: str, working: asyncio.Ta
 
     started = time.monotonic()
     is_stopped = False
+    trouble, since = "", started
+    patience_seconds = max(TROUBLE_SECONDS, 3 * stack.config.sweep_seconds)
     with LiveView(out, f"job {job}") as live:
         while True:
             view = await asyncio.to_thread(look, services.client, job)
@@ -305,6 +333,13 @@ async def _watch(stack: Stack, services: Services, job: str, working: asyncio.Ta
                 live.update(snapshot_of(view.counters, at_seconds, replication=view.job.spec.replication))
             if view.job.status.is_final:
                 return
+            if bool(view.trouble) != bool(trouble):
+                since = time.monotonic()
+                if view.trouble:
+                    live.note(since - started, f"the output cannot be written now: {view.trouble}", held=False)
+            trouble = view.trouble
+            if trouble and time.monotonic() - since > patience_seconds:
+                raise _OutputStuckError(f"job {job}: its output cannot be written: {trouble}")
             if given_up := next((part for part in stack.status() if part.state == "given up"), None):
                 raise _PartGivenUpError(f"{given_up.name} {given_up.reason}; its last lines:")
             if working.done() and working.result().reason is not Reason.JOB_ENDED and not is_stopped:

@@ -1,6 +1,6 @@
 """How a job stands, as every command that speaks of one shows it; and pools, made when missing.
 
-Reading and wording only; what moves while one looks on is in ``progress.py``.
+Reading and wording only; what moves while one looks on is in ``live.py``.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from voxpop.broker.errors import NotFoundError
-from voxpop.broker.models import Job, JobSpec, ShardState  # noqa: TC001 - msgspec reads them
+from voxpop.broker.access import parse_ranges
+from voxpop.broker.errors import ConflictError, NotFoundError
+from voxpop.broker.models import Job, JobSpec, ShardState, check_name, check_worker
+from voxpop.workers.trouble import trouble_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from voxpop.broker import Client, Pool
 
-__all__ = ["JobView", "described", "look", "make_pool", "people_needed"]
+__all__ = ["JobView", "check_people", "described", "look", "make_pool", "people_needed"]
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +30,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     counters: ShardState | None  # None: its creation was cut short
     people: int  # in its pool
     people_needed: int  # that many more have to join before every item can get its answers
+    trouble: str = ""  # why its output is not there yet although everything is answered
 
     @property
     def items(self) -> int:
@@ -51,9 +54,10 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @classmethod
-    def of(cls, job: Job, counters: ShardState | None, people: int) -> Self:
-        """Put a job, its counters and the size of its pool together."""
-        return cls(job=job, counters=counters, people=people, people_needed=people_needed(job.spec, people))
+    def of(cls, job: Job, counters: ShardState | None, people: int, trouble: str = "") -> Self:
+        """Put a job, its counters, the size of its pool and what holds it up together."""
+        needed = people_needed(job.spec, people)
+        return cls(job=job, counters=counters, people=people, people_needed=needed, trouble=trouble)
 
 
 def people_needed(spec: JobSpec, people: int) -> int:
@@ -72,7 +76,8 @@ def look(client: Client, name: str) -> JobView:
         counters = client.shard_state(name)
     except NotFoundError:
         counters = None
-    return JobView.of(job, counters, len(client.pool(job.spec.pool).members))
+    trouble = "" if job.status.is_final else trouble_of(client, name)
+    return JobView.of(job, counters, len(client.pool(job.spec.pool).members), trouble)
 
 
 def described(view: JobView) -> str:
@@ -81,6 +86,8 @@ def described(view: JobView) -> str:
     rows = [("status", job.status.value + (f": {job.failure_reason}" if job.failure_reason else ""))]
     if view.needs:
         rows.append(("", view.needs_because))
+    if view.trouble:
+        rows.append(("trouble", f"its output cannot be written now, and is tried again: {view.trouble}"))
     if view.counters:
         now = view.counters
         unlabeled = now.settled - now.labeled - now.failed
@@ -103,6 +110,28 @@ def described(view: JobView) -> str:
     return "\n".join([f"Job {job.name}", *(f"  {name:<9} {value}" for name, value in rows)])
 
 
+def check_people(
+    client: Client, pool: str, workforce: str, members: Sequence[str] = (), allow: Sequence[str] | None = None
+) -> None:
+    """Find out whether ``make_pool`` would be refused; changes nothing.
+
+    Raises:
+        ConflictError: the pool is there, in another workforce.
+        InvalidInputError: a name, a member or a range is wrong.
+    """
+    check_name("pool name", pool)
+    check_name("workforce name", workforce)
+    for worker in members:
+        check_worker(worker)
+    parse_ranges(list(allow or ()))
+    try:
+        found = client.pool(pool).workforce
+    except NotFoundError:
+        return
+    if found != workforce:
+        raise ConflictError(f"pool {pool!r} exists in workforce {found!r}, not {workforce!r}; choose another name")
+
+
 def make_pool(
     client: Client, pool: str, workforce: str, members: Sequence[str] = (), allow: Sequence[str] | None = None
 ) -> Pool:
@@ -119,6 +148,7 @@ def make_pool(
         ConflictError: the pool is there, in another workforce.
         InvalidInputError: a name, a member or a range is wrong.
     """
+    check_people(client, pool, workforce, members, allow)  # before the allowlist is replaced
     if allow is not None:
         client.create_workforce(workforce, allow)
     else:

@@ -97,6 +97,15 @@ class LocalFiles:
             _sweep(path)
         return _LocalWriter(path, replace=True)
 
+    def delete(self, path: str) -> None:
+        """Remove a file.
+
+        Raises:
+            NotThereError: there is none.
+        """
+        with system_errors(path):
+            Path(path).unlink()
+
 
 class _LocalWriter:
     """A hidden file beside the target, locked while its writer lives, synced, then renamed (or linked) into place."""

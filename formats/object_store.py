@@ -110,6 +110,11 @@ class Objects:
         """Return a writer that puts the object there when it is left without an exception."""
         return _ObjectWriter(self._store, key, self._uri(key))
 
+    def delete(self, key: str) -> None:
+        """Remove an object; services say nothing if there is none."""
+        with _errors(self._uri(key)):
+            obstore.delete(self._store, key)
+
     def _uri(self, key: str) -> str:
         return f"{self._root}/{key}"
 

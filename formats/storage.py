@@ -36,6 +36,7 @@ __all__ = [
     "Writer",
     "absolute",
     "create",
+    "delete",
     "join",
     "list_uris",
     "open_store",
@@ -86,6 +87,9 @@ class Store(Protocol):
 
     def writer(self, path: str, /) -> Writer:
         """Write something big atomically; replaces."""
+
+    def delete(self, path: str, /) -> None:
+        """Remove."""
 
 
 def open_store(uri: str) -> tuple[Store, str]:
@@ -199,6 +203,16 @@ def create(uri: str, data: bytes) -> None:
     """
     store, path = open_store(uri)
     store.create(path, data)
+
+
+def delete(uri: str) -> None:
+    """Remove an object. Whether one that is not there is an error is up to the store.
+
+    Raises:
+        StorageError: it could not be removed.
+    """
+    store, path = open_store(uri)
+    store.delete(path)
 
 
 def open_writer(uri: str) -> Writer:

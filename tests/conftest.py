@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import redis
 import servers
+
+# pytest-xdist tells its workers a terminal width, which commands under test would honour.
+os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(scope="session")

@@ -8,16 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import dramatiq
+import structlog
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Retries
 
 from voxpop.broker.connect import connect
 from voxpop.broker.errors import NotFoundError
+from voxpop.formats.errors import StorageError
 from voxpop.workers import consolidate
 from voxpop.workers import export as export_module
 from voxpop.workers import ingest as ingest_module
 from voxpop.workers.dispatch import enqueue_once, in_work
 from voxpop.workers.logs import LogContext
+from voxpop.workers.trouble import note_trouble
 
 if TYPE_CHECKING:
     from voxpop.broker.config import Config
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from voxpop.workers.services import Services
 
 __all__ = ["make_queue", "register"]
+
+log = structlog.get_logger()
 
 MAX_RETRIES: Final = 3  # then the sweeper asks again, as long as there is something to do
 MIN_BACKOFF_MS: Final = 200
@@ -55,7 +60,13 @@ def register(queue: dramatiq.Broker, services: Services) -> Enqueue:
 
     def export(*, job: str) -> None:
         with in_work(services, "export", job):
-            export_module.export(services, job)
+            try:
+                if export_module.export(services, job):
+                    note_trouble(services.client, job, "")
+            except StorageError as error:
+                # Nothing of ours is wrong, so no traceback and no quick retries: the sweeper asks again.
+                note_trouble(services.client, job, str(error))
+                log.warning("the output cannot be written now", job=job, reason=str(error))
 
     def ingest(*, job: str) -> None:
         with in_work(services, "ingest", job):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
-from voxpop.broker.errors import ConflictError, InvalidInputError, StoppedError
+from voxpop.broker.errors import ConflictError, InvalidInputError, NotFoundError, StoppedError
 from voxpop.broker.limits import MAX_NAMED_TICKETS
 from voxpop.broker.models import JobStatus
 from voxpop.formats import storage
@@ -25,7 +25,7 @@ from voxpop.workers.labels import earlier_label
 from voxpop.workers.task_types import get_task_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from voxpop.broker.models import Job, JobSpec
     from voxpop.formats.model import Item
@@ -95,17 +95,26 @@ def ingest(services: Services, job: str, *, progress: Progress = _no_progress) -
 
 
 class ItemCheck:
-    """What has to be right with an item beyond its format: what the task type wants, and whom it names."""
+    """What has to be right with an item beyond its format: what the task type wants, and whom it names.
 
-    def __init__(self, services: Services, spec: JobSpec) -> None:
+    Args:
+        services: the broker.
+        spec: the job.
+        joining: people who will be in the pool by the time the job is made.
+    """
+
+    def __init__(self, services: Services, spec: JobSpec, joining: Iterable[str] = ()) -> None:
         self._spec = spec
         self._task_type = get_task_type(spec.task_type)
         self._members: frozenset[str] = frozenset()
         self._indexes: dict[str, int] = {}
         if spec.assignment == "named":
-            pool = services.client.pool(spec.pool)
-            self._members = frozenset(pool.members)
-            self._indexes = services.client.worker_indexes(pool.workforce)  # whoever leaves the pool keeps their index
+            self._members = frozenset(joining)
+            with contextlib.suppress(NotFoundError):  # made once the input is found right
+                pool = services.client.pool(spec.pool)
+                self._members |= frozenset(pool.members)
+                # Whoever leaves the pool keeps their index.
+                self._indexes = services.client.worker_indexes(pool.workforce)
 
     def problems(self, item: Item, place: str) -> Iterator[Problem]:
         """Yield what is wrong with an item that stands at ``place``."""

@@ -227,6 +227,42 @@ def test_object_storage_gets_the_labels_and_no_report(scratch, tmp_path, monkeyp
     assert (tmp_path / "a b/three-report.html").exists()
 
 
+def test_an_output_that_cannot_be_written_in_the_end_is_told_and_ends_the_run(scratch, tmp_path):
+    """It could be written when the run began: the run says why, tries again for a while, and ends with exit code 1."""
+    (tmp_path / "three.txt").write_text("x\n" * 20)
+    (tmp_path / "job.toml").write_text(THREE.format(more="replication=1"))
+    crowd = "simulated:workers=2,think_seconds=400"
+    child = started(scratch, tmp_path, "run", "job.toml", "--crowd", crowd, "--out", "out")
+    for line in child.stderr:
+        if "answers 0/20" in line:
+            break
+    (tmp_path / "out").mkdir(exist_ok=True)
+    (tmp_path / "out/three").write_text("in the way")
+    out, err = child.communicate(timeout=WAIT_SECONDS)
+    assert "Traceback" not in err, err
+    assert (child.returncode, out) == (1, ""), err
+    assert "the output cannot be written now: " in err
+    assert re.search(r"Error: job three: its output cannot be written: \S+: a file stands where a folder", err), err
+    assert "the server was a temporary one, so nothing is kept" in err
+
+
+def test_gold_that_names_no_item_is_told(scratch, tmp_path):
+    """With counts, when some of it is right and when none is."""
+    (tmp_path / "three.txt").write_text("x\ny\nz\n")
+    (tmp_path / "job.toml").write_text(THREE.format(more="replication=1"))
+    for name, rows, count in (("some", "x,a\nq,b\n", "1 of the 2"), ("none", "q,a\nr,b\n", "2 of the 2")):
+        (tmp_path / "gold.csv").write_text(f"item,label\n{rows}")
+        _, err = voxpop(
+            scratch, tmp_path, "run", "job.toml", "--crowd", "simulated", "--gold", "gold.csv", "--out", name, "--json"
+        )
+        assert f"Warning: {count} gold labels name no item of this job, which has 3, " in err
+    (tmp_path / "gold.csv").write_text("item,label\nx,a\n")
+    _, err = voxpop(
+        scratch, tmp_path, "run", "job.toml", "--crowd", "simulated", "--gold", "gold.csv", "--out", "ok", "--json"
+    )
+    assert err == ""
+
+
 @contextlib.contextmanager
 def s3_bucket(monkeypatch):
     """An S3 server with the bucket ``labels``, which the environment leads to."""
@@ -272,7 +308,7 @@ def test_a_run_that_is_interrupted_says_what_is_kept_and_leaves_nothing(scratch,
     assert not any(str(home).encode() in command for command in commands)
 
 
-def test_an_interrupted_run_with_a_data_directory_goes_on(scratch, tmp_path):
+def test_an_interrupted_run_with_a_data_directory_keeps_its_job(scratch, tmp_path):
     """What was answered is kept: the job is there when its data directory is started again."""
     (tmp_path / "three.txt").write_text("x\n" * 300)
     (tmp_path / "job.toml").write_text(THREE.format(more="replication=2"))
@@ -284,7 +320,8 @@ def test_an_interrupted_run_with_a_data_directory_goes_on(scratch, tmp_path):
                 break
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=WAIT_SECONDS)
-        told = re.search(r"interrupted with (\d+) answers; they are kept, and people can go on: `voxpop up", err)
+        told = re.search(r"interrupted with (\d+) answers; job and answers are kept: `voxpop up --data-dir", err)
+        assert "run it again under another name" in err
         assert told, err
         up = started(scratch, tmp_path, "up", "--data-dir", data, "--json")
         while up.stdout.readline() != "}\n":
@@ -330,6 +367,20 @@ def test_an_interrupted_run_with_a_data_directory_goes_on(scratch, tmp_path):
         (
             ("job.toml", "--crowd", "simulated", "--out", "job.toml/x"),
             "--out job.toml/x: {cwd}/job.toml is no folder; expected a folder, or the name of a new one",
+        ),
+        (
+            ("job.toml", "--crowd", "simulated", "--out", "/proc/x"),
+            (
+                "output /proc/x: nothing can be written there; choose another place, or mend it: "
+                "/proc/x/.voxpop-probe: no such file or folder; check the spelling"
+            ),
+        ),
+        (
+            ("job.toml", "--crowd", "simulated", "--out", "ftp://x/y"),
+            (
+                "output ftp://x/y: nothing can be written there; choose another place, or mend it: "
+                "ftp://x/y: unknown scheme 'ftp'; known are local paths and file, s3, gs, az, memory"
+            ),
         ),
     ],
 )

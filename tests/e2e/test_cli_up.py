@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -158,6 +160,101 @@ def test_a_job_from_file_to_labels_by_people_in_the_terminal(home):
     assert {view["job"]["spec"]["name"] for view in asked(folder, "job", "list")["jobs"]} >= {"pair"}
 
 
+def ready_job(folder, name, categories, lines, *, more=""):
+    """Make a job of one answer an item, with all of its input."""
+    path = folder / f"{name}.toml"
+    path.write_text(
+        f'name="{name}"\ntask_type="text_single_label"\ncategories={json.dumps(categories)}\nreplication=1\n{more}'
+        f'[pool]\nname="{name}-team"\nmembers=["ann"]\n'
+    )
+    voxpop(folder, "job", "create", path)
+    (folder / "lines.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    voxpop(folder, "push", name, "lines.jsonl", "--last")
+
+
+def published(folder, name):
+    """Wait until the job has ended; return its labels in the order of the items."""
+    job = asked(folder, "job", "watch", name)["job"]
+    manifest = Path(job["output_uri"].removeprefix("file://"))
+    return [json.loads(line)[f"{name}-metadata"]["class-name"] for line in manifest.read_text().splitlines()]
+
+
+def work_on_a_terminal(folder, name, *typed):
+    """Type each text when a prompt has been shown; return what the terminal was sent, when the command has ended."""
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [VOXPOP, "work", name, "--worker", "ann"],
+        cwd=folder,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**environment(), "TERM": "xterm", "COLUMNS": "80"},
+    )
+    os.close(theirs)
+    shown, waiting = b"", list(typed)
+    try:
+        while True:
+            assert select.select([ours], [], [], WAIT_SECONDS)[0], shown
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:  # what Linux says when the other end is closed
+                break
+            if waiting and shown.count(b"> ") > len(typed) - len(waiting):
+                os.write(ours, waiting.pop(0).encode())
+        assert child.wait(WAIT_SECONDS) == 0, shown
+    finally:
+        child.kill()
+        os.close(ours)
+    assert waiting == []
+    return shown.decode()
+
+
+def test_categories_that_are_numbers_are_never_taken_for_places(home):
+    """-1, 0, 1: piped names are names, and on a terminal there are letters in front."""
+    folder, _ = home
+    categories = ["-1", "0", "1"]
+    ready_job(folder, "piped", categories, [{"source": "x"}] * 4)
+    said = voxpop(folder, "work", "piped", "--worker", "ann", stdin="1\n2\n-1\n0\nc\n")
+    assert "'2' is no choice: a, b, c, or s, r, i, q" in said.stderr
+    assert published(folder, "piped") == ["1", "-1", "0", "1"]
+    ready_job(folder, "keyed", categories, [{"source": "x"}] * 3)
+    shown = work_on_a_terminal(folder, "keyed", "1", "a", "b", "c")
+    assert "'1' is no choice: a, b, c, or s, r, i, q" in shown
+    assert published(folder, "keyed") == categories
+
+
+def test_keys_that_send_escape_sequences_answer_nothing(home):
+    """Delete is ESC [ 3 ~, and 3 is a category; so are the numbers in Insert, Home, Page Up and F5."""
+    folder, _ = home
+    ready_job(folder, "escapes", ["good", "bad", "neither"], [{"source": "x"}] * 2)
+    others = "\x1b[3~\x1b[2~\x1b[1~\x1b[H\x1b[5~\x1b[15~\x1b[1;5A\x1bOP\x1b[[A\x1b\x1b[A\x1b1"
+    shown = work_on_a_terminal(folder, "escapes", others + "2", "\x1b[3~1")
+    assert "no choice" not in shown
+    assert "2 accepted" in shown
+    assert published(folder, "escapes") == ["bad", "good"]
+
+
+def test_what_requesters_write_is_text_and_does_nothing_else(home):
+    """Brackets are no markup, and no control character of an item reaches the terminal."""
+    folder, _ = home
+    ready_job(
+        folder,
+        "hostile",
+        ["[/b]", "[red]x"],
+        [{"source": "[/i]\x1b]0;owned\x07\x1b[2Jtext\x9b5mé\u3000全"}],
+        more='title="[/b] \\u001b[41mtitle"\ninstructions="[red]\\u001b[8mhow"\n',
+    )
+    shown = work_on_a_terminal(folder, "hostile", "2")
+    plain = re.sub(r"\x1b\[[\d;]*m", "", shown)  # the styles that voxpop itself sets
+    assert "[/i]\ufffd]0;owned\ufffd\ufffd[2Jtext\ufffd5mé\u3000全" in plain
+    assert "[/b] \ufffd[41mtitle" in plain
+    assert "[red]\ufffd[8mhow" in plain
+    assert "1  [/b]" in plain
+    assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", plain)
+    assert not {"\x1b[41m", "\x1b[8m"} & set(re.findall(r"\x1b\[[\d;]*m", shown))
+    assert published(folder, "hostile") == ["[red]x"]
+
+
 def test_pushed_lines_are_answered_one_by_one(home):
     """Each line gets its item or the reason; a repeated id its first item; --last lets the job end."""
     folder, _ = home
@@ -201,12 +298,59 @@ def test_pools_and_allowlists(home):
     )
     voxpop(folder, "job", "create", job)
     outside = voxpop(folder, "work", "club", "--worker", "ann", code=2)
-    assert "Error: job 'club' not found: there is none of this name, or none for this worker" in outside.stderr
+    assert outside.stderr.startswith("Error: job 'club' not found: there is none of this name, or none for this worker")
+    assert outside.stdout == ""
+    unknown = voxpop(folder, "work", "clubs", "--worker", "ann", code=2)
+    assert unknown.stderr.replace("clubs", "club") == outside.stderr
     found = asked(folder, "pool", "show", "birders")
     assert found["pool"]["allow"] == ["203.0.113.0/24", "2001:db8::/32"]
     assert found["refused"] == [{"worker": "ann", "reason": "address", "times": 1}]
     voxpop(folder, "pool", "allow", "birders", "--anywhere")
     assert asked(folder, "pool", "show", "birders")["pool"]["allow"] == []
+
+
+def test_a_refused_job_file_changes_nothing(home):
+    """Neither the allowlist nor the pools, whatever is wrong with the file."""
+    folder, _ = home
+    voxpop(folder, "pool", "create", "crew", "--workforce", "agency", "--allow", "10.0.0.0/8", "--member", "ann")
+    before = asked(folder, "pool", "show", "crew")
+    (folder / "bad.manifest").write_text('{"source":1}\n')
+    people = '[workforce]\nname = "agency"\nallow = []\n'
+    pool = '[pool]\nname = "{}"\nmembers = ["eve"]\n'
+    head = 'name = "refused"\ntask_type = "text_single_label"\ncategories = ["a", "b"]\n'
+    wrong_input, wrong_output = '[input]\nmanifest = "bad.manifest"\n', '[output]\ndir = "/proc/x"\n'
+    files = [
+        head + people + pool.format("crew") + wrong_input,
+        head + people + pool.format("crew") + wrong_output,
+        head + people + pool.format("unheard-of") + wrong_input,
+        head + '[workforce]\nname = "another"\nallow = ["10.0.0.0/8"]\n' + pool.format("crew"),
+    ]
+    for text in files:
+        (folder / "refused.toml").write_text(text)
+        voxpop(folder, "job", "create", "refused.toml", code=2)
+    assert asked(folder, "pool", "show", "crew") == before
+    voxpop(folder, "pool", "show", "unheard-of", code=2)
+    voxpop(folder, "job", "show", "refused", code=2)
+
+
+def test_an_output_that_cannot_be_written_is_told_until_it_can(home):
+    """The job waits, with the reason, and ends once what was in the way is gone."""
+    folder, _ = home
+    (folder / "one.txt").write_text("x\n")
+    more = '[input]\nfiles = "one.txt"\ntype = "text"\n[output]\ndir = "away"\n'
+    path = job_file(folder, "stuck", more=more)
+    (folder / "away").mkdir()
+    (folder / "away/stuck").write_text("in the way")
+    voxpop(folder, "job", "create", path)
+    voxpop(folder, "work", "stuck", "--worker", "ann", stdin="good\n")
+    found = until(lambda: (view := asked(folder, "job", "show", "stuck"))["trouble"] and view)
+    assert found["job"]["status"] == "InProgress"
+    assert "a file stands where a folder is expected" in found["trouble"]
+    assert "trouble   its output cannot be written now" in voxpop(folder, "job", "show", "stuck").stdout
+    (folder / "away/stuck").unlink()
+    voxpop(folder, "job", "watch", "stuck")
+    found = asked(folder, "job", "show", "stuck")
+    assert (found["job"]["status"], found["trouble"], found["job"]["failure_reason"]) == ("Completed", "", "")
 
 
 def test_a_pool_that_is_too_small_is_a_warning_and_a_status(home):
@@ -289,7 +433,10 @@ def test_what_does_not_exist_or_cannot_be_is_told_with_what_to_do(home):
         ),
         (
             ("job", "create", wrong),
-            "unknown task type 'text'; known task types: image_single_label, text_single_label",
+            (
+                f"{wrong} line 2, field 'task_type': unknown task type 'text'; "
+                "known task types: image_single_label, text_single_label"
+            ),
         ),
         (
             ("work", "taken", "--worker", "ann", "--address", "nowhere"),
@@ -297,8 +444,8 @@ def test_what_does_not_exist_or_cannot_be_is_told_with_what_to_do(home):
         ),
     ]:
         said = voxpop(folder, *words, code=2)
-        assert said.stderr.splitlines()[-1] == f"Error: {message}"
-        assert said.stdout in ("", "\nYour answers: 0 accepted.\n")
+        assert said.stderr == f"Error: {message}\n"
+        assert said.stdout == ""
 
 
 def test_with_json_an_error_is_the_one_document(home):
@@ -355,7 +502,7 @@ def test_without_a_stack_the_commands_say_what_to_start(tmp_path):
     )
     assert said.stderr == nothing
     (tmp_path / "voxpop-data").mkdir()
-    left = {"pid": 1, "environment": {"VOXPOP_REDIS_URL": f"unix://{tmp_path}/gone.sock?db=0"}}
+    left = {"pid": 99_999_999, "environment": {"VOXPOP_REDIS_URL": f"unix://{tmp_path}/gone.sock?db=0"}}
     (tmp_path / "voxpop-data" / "up.json").write_text(json.dumps(left))
     assert voxpop(tmp_path, "job", "list", code=2).stderr == nothing
 

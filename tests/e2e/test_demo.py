@@ -262,7 +262,7 @@ def test_sigterm_stops_everything_too(scratch, tmp_path):
     ("options", "message"),
     [
         (["--out", "file"], "--out file: is a file; expected a folder"),
-        (["--out", "file/below"], "--out file/below: nothing can be written in"),
+        (["--out", "file/below"], "file/below: nothing can be written there"),
         (["--speed", "0"], "--speed"),
         (["--seed", "-1"], "--seed"),
     ],
@@ -276,6 +276,22 @@ def test_wrong_input_is_told_before_anything_starts(scratch, tmp_path, options, 
     assert list(scratch.iterdir()) == []
 
 
+def test_a_folder_with_files_of_its_own_is_left_alone(scratch, tmp_path):
+    """Nothing starts, and nothing in it is touched."""
+    (tmp_path / "mine/bluebirds").mkdir(parents=True)
+    (tmp_path / "mine/job.toml").write_text("mine")
+    with start(scratch, "--out", "mine", cwd=tmp_path) as child:
+        _, notes = child.communicate(timeout=60)
+    assert child.returncode == 2
+    assert "--out mine: holds files that no demo wrote; expected an empty folder" in " ".join(notes.split())
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["bluebirds", "job.toml"]
+    assert (tmp_path / "mine/job.toml").read_text() == "mine"
+    command._check_target(tmp_path / "new")
+    (tmp_path / "mine" / command.MARKER).touch()
+    command._check_target(tmp_path / "mine")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_claim_that_does_not_hold_fails_the_demo(tmp_path, monkeypatch, capsys):
     """The fault is planted here: the process that is said to be killed is not."""
     monkeypatch.setattr(Stack, "kill_one_actor", lambda stack: stack.status()[1].pid)
@@ -285,4 +301,5 @@ def test_a_claim_that_does_not_hold_fails_the_demo(tmp_path, monkeypatch, capsys
     assert code == 1
     assert summary["all_held"] is False
     assert summary["claims"] == {**dict.fromkeys(CLAIMS, True), "killed_actor_loses_nothing": False}
+    assert (tmp_path / "out" / command.MARKER).exists()
     assert "No other process took its place" in (tmp_path / "out/report.html").read_text()

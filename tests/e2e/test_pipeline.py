@@ -88,7 +88,7 @@ def check_output(world, folder):
     settled = Counter(item for event in events if isinstance(event, Settled) for item, *_ in event.ends)
     assert settled == dict.fromkeys(range(ITEMS), 1)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    responses = folder / "data/storage/jobs/j/output/j/annotations/worker-response/iteration-1"
+    (responses,) = (folder / "data/storage/jobs/j").glob("*/output/j/annotations/worker-response/iteration-1")
     assert len(list(responses.iterdir())) == ITEMS
 
 

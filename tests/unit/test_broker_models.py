@@ -91,6 +91,8 @@ def test_categories_may_be_words_of_any_script():
 
 def test_what_follows_from_a_specification():
     assert JobSpec(**GOOD).attribute == "job"
+    made = {"a_b.c": "a-b-c", "source": "source-label", "x_ref": "x-ref-label", "x-metadata": "x-metadata-label"}
+    assert {name: JobSpec(**{**GOOD, "name": name}).attribute for name in made} == made
     assert JobSpec(**GOOD, label_attribute="sentiment").attribute == "sentiment"
     assert [JobSpec(**GOOD, replication=5, max_declines=n).declines_allowed for n in (0, 2)] == [5, 2]
     assert JobSpec(**GOOD, replication=0, assignment="named").declines_allowed == 255

@@ -15,7 +15,7 @@ task_type = "text_single_label"
 categories = ["-1", "0", "1"]
 replication = 4
 lease_seconds = 60
-method_parameters = { max_iterations = 7 }
+method_parameters = { max_iter = 7 }
 
 [input]
 files = "data/reviews.csv"
@@ -51,7 +51,7 @@ def test_a_whole_job_file_becomes_the_job_that_it_describes(tmp_path):
     job = jobfile.read(written(tmp_path, WHOLE))
     spec = job.spec()
     assert (spec.name, spec.pool, spec.categories, spec.replication) == ("reviews", "night-shift", ("-1", "0", "1"), 4)
-    assert (spec.lease_seconds, spec.method_parameters) == (60.0, {"max_iterations": 7})
+    assert (spec.lease_seconds, spec.method_parameters) == (60.0, {"max_iter": 7})
     assert job.input.files == str(tmp_path / "data/reviews.csv")
     assert job.workforce.allow == ("203.0.113.0/24",)
     assert job.pool.members == ("ann", "bob")
@@ -162,3 +162,27 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         jobfile.read(binary)
     with pytest.raises(WrongInputError, match="is larger than the 1,000,000 bytes"):
         jobfile.read(written(tmp_path, "#" * 1_000_001))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('label_attribute = "a_b"', "line 3, field 'label_attribute': label attribute 'a_b': must be 1 to"),
+        ('method = "best"', "line 3, field 'method': unknown consolidation method 'best'; known methods: dawid_skene"),
+        (
+            "method_parameters = { x = 1 }",
+            "line 3, field 'method_parameters': job 'a': method_parameters: found 'x'; dawid_skene takes ",
+        ),
+    ],
+)
+def test_what_only_task_type_and_method_know_is_told_with_its_line(tmp_path, line, message):
+    """Before anything starts, like every other field."""
+    with pytest.raises(WrongInputError) as error:
+        jobfile.read(written(tmp_path, f"{LEAST}{line}\n"))
+    assert message in str(error.value)
+
+
+def test_an_unknown_task_type_is_told_with_its_line(tmp_path):
+    """The message lists those that exist."""
+    with pytest.raises(WrongInputError, match=r"job.toml line 2, field 'task_type': unknown task type 'x'; known"):
+        jobfile.read(written(tmp_path, 'name = "a"\ntask_type = "x"\n'))

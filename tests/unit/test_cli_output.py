@@ -72,9 +72,8 @@ def test_a_stack_whose_server_is_down_is_not_taken_for_none(tmp_path):
         connect(settings)
 
 
-def test_people_get_text_without_colour_or_cuts_when_it_is_piped(capsys, monkeypatch):
+def test_people_get_text_without_colour_or_cuts_when_it_is_piped(capsys):
     """No escape codes, no wrapping at 80 columns, brackets as they are."""
-    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it, and who sets it wants it
     out = output.Output(as_json=False)
     rows = output.table("name", "what", right=("what",))
     rows.add_row("x" * 200, "[1, 2]")

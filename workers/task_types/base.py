@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import inspect
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -18,6 +19,8 @@ from voxpop.formats.augmented import check_label_attribute
 from voxpop.formats.model import FormatError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from voxpop.broker.models import JobSpec
     from voxpop.formats.model import Item
 
@@ -81,10 +84,14 @@ class TaskType(abc.ABC):
         Raises:
             InvalidInputError: no such method, or not its parameters.
         """
+        name, given = spec.method or self.default_method, spec.method_parameters
         try:
-            return get_method(spec.method or self.default_method, **spec.method_parameters)
-        except (UnknownMethodError, TypeError, ValueError) as error:
+            return get_method(name, **given)
+        except UnknownMethodError as error:
             raise InvalidInputError(f"job {spec.name!r}: {error}") from None
+        except (TypeError, ValueError) as error:
+            problem = _parameter_problem(name, given, error)
+            raise InvalidInputError(f"job {spec.name!r}: method_parameters: {problem}") from None
 
     def check_spec(self, spec: JobSpec) -> None:
         """Check what only a task type can know about a job.
@@ -100,8 +107,7 @@ class TaskType(abc.ABC):
         try:
             check_label_attribute(spec.attribute)
         except FormatError as error:
-            advice = "" if spec.label_attribute else "; it is the job's name unless label_attribute is set"
-            raise InvalidInputError(f"job {spec.name!r}: {error}{advice}") from None
+            raise InvalidInputError(f"job {spec.name!r}: {error}") from None
         self.method_of(spec)
 
     def check_item(self, item: Item) -> tuple[str, str] | None:
@@ -140,3 +146,14 @@ class TaskType(abc.ABC):
             return spec.categories.index(self.chosen(msgspec.json.decode(content, type=self.answer)))
         except (msgspec.DecodeError, ValueError):  # a ValidationError is a DecodeError
             return None
+
+
+def _parameter_problem(name: str, given: Mapping[str, Any], error: Exception) -> str:
+    """Say what is wrong with the parameters of a method, and which ones it takes."""
+    try:
+        known = list(inspect.signature(type(get_method(name))).parameters)
+    except (TypeError, ValueError):  # one that cannot be made without parameters speaks for itself
+        return str(error)
+    takes = f"{name} takes {', '.join(known) or 'none'}"
+    unknown = ", ".join(repr(one) for one in given if one not in known)
+    return f"found {unknown}; {takes}" if unknown else f"{error}; {takes}"
