@@ -5,6 +5,8 @@ A journal is a file of JSON lines, one ``JournalEntry`` each. ``Journal`` wraps 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from voxpop.broker.models import Answer, Claim, Job, Receipt, Settlement, Workforce
     from voxpop.broker.wire import Code
 
-__all__ = ["Journal", "JournalAnswer", "JournalEntry", "read_journal", "write_entry"]
+__all__ = ["Journal", "JournalAnswer", "JournalEntry", "Recorder", "read_journal", "write_entry"]
 
 T = TypeVar("T")
 
@@ -79,23 +81,26 @@ def read_journal(lines: Iterable[bytes]) -> Iterator[JournalEntry]:
             yield _decoder.decode(line)
 
 
-class Journal:
-    """A client that writes down every call and what came back."""
+class Recorder:
+    """Writes down calls and what came back. ``Journal`` and the simulator's ``AsyncJournal`` put a client behind it.
+
+    Args:
+        write: takes each entry, e.g. ``functools.partial(write_entry, file)``.
+        process: the name of this client in the history.
+        clock: seconds, one clock for all processes of a history.
+    """
 
     def __init__(
-        self,
-        client: Client,
-        write: Callable[[JournalEntry], object],
-        process: str,
-        clock: Callable[[], float] = time.monotonic,
+        self, write: Callable[[JournalEntry], object], process: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.client = client
         self._write = write
         self._process = process
         self._clock = clock
         self._calls = 0
 
-    def _record(self, op: str, call: Callable[[], T], result: Callable[[T], list[Any]], **fields: Any) -> T:
+    @contextlib.contextmanager
+    def recording(self, op: str, **fields: Any) -> Iterator[list[Any]]:
+        """Write down the call that the block makes; the block puts what it returned into the list that it is given."""
         self._calls += 1
         number = self._calls
 
@@ -105,16 +110,39 @@ class Journal:
                 JournalEntry(t=self._clock(), process=self._process, call=number, event=event, op=op, **told, **more)
             )
 
+        returned: list[Any] = []
         entry("invoked")
         try:
-            returned = call()
+            yield returned
+        except asyncio.CancelledError:
+            entry("unknown", error="CancelledError")
+            raise
         except BrokerError as error:
             lost = isinstance(error, ServerUnavailableError | ServerFullError)
             # A submit that names an unknown lease among others says so after the others were handled.
             partly = isinstance(error, NotFoundError) and len(fields.get("answers", ())) > 1
             entry("unknown" if lost or partly else "failed", error=type(error).__name__)
             raise
-        entry("ok", result=result(returned))
+        entry("ok", result=returned)
+
+
+class Journal(Recorder):
+    """A client that writes down every call and what came back; see ``Recorder`` for the arguments."""
+
+    def __init__(
+        self,
+        client: Client,
+        write: Callable[[JournalEntry], object],
+        process: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(write, process, clock)
+        self.client = client
+
+    def _record(self, op: str, call: Callable[[], T], result: Callable[[T], list[Any]], **fields: Any) -> T:
+        with self.recording(op, **fields) as told:
+            returned = call()
+            told.extend(result(returned))
         return returned
 
     def claim(self, job: str, worker: str, address: str, k: int = 1, **options: Any) -> Claim:

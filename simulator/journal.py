@@ -5,12 +5,10 @@ The blocking client's journal is ``broker.journal.Journal``; both write the same
 
 from __future__ import annotations
 
-import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from voxpop.broker.errors import BrokerError, NotFoundError, ServerFullError, ServerUnavailableError
-from voxpop.broker.journal import JournalAnswer, JournalEntry
+from voxpop.broker.journal import JournalAnswer, JournalEntry, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -22,15 +20,8 @@ __all__ = ["AsyncJournal"]
 T = TypeVar("T")
 
 
-class AsyncJournal:
-    """An asyncio client that writes down every call of a worker and what came back.
-
-    Args:
-        client: makes the calls.
-        write: takes each entry, e.g. ``functools.partial(write_entry, file)``.
-        process: the name of this client in the history.
-        clock: seconds, one clock for all processes of a history.
-    """
+class AsyncJournal(Recorder):
+    """An asyncio client that writes down every call of a worker and what came back; see ``Recorder``."""
 
     def __init__(
         self,
@@ -39,11 +30,8 @@ class AsyncJournal:
         process: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(write, process, clock)
         self.client = client
-        self._write = write
-        self._process = process
-        self._clock = clock
-        self._calls = 0
 
     async def claim(self, job: str, worker: str, address: str, k: int = 1, *, wait_seconds: float = 0.0) -> Claim:
         """``AsyncClient.claim``."""
@@ -97,26 +85,7 @@ class AsyncJournal:
         )
 
     async def _record(self, op: str, call: Awaitable[T], result: Callable[[T], list[Any]], **fields: Any) -> T:
-        self._calls += 1
-        number = self._calls
-
-        def entry(event: Literal["invoked", "ok", "failed", "unknown"], **more: Any) -> None:
-            told = fields if event == "invoked" else {"job": fields["job"]}
-            self._write(
-                JournalEntry(t=self._clock(), process=self._process, call=number, event=event, op=op, **told, **more)
-            )
-
-        entry("invoked")
-        try:
+        with self.recording(op, **fields) as told:
             returned = await call
-        except asyncio.CancelledError:
-            entry("unknown", error="CancelledError")
-            raise
-        except BrokerError as error:
-            lost = isinstance(error, ServerUnavailableError | ServerFullError)
-            # A submit that names an unknown lease among others says so after the others were handled.
-            partly = isinstance(error, NotFoundError) and len(fields.get("answers", ())) > 1
-            entry("unknown" if lost or partly else "failed", error=type(error).__name__)
-            raise
-        entry("ok", result=result(returned))
+            told.extend(result(returned))
         return returned
