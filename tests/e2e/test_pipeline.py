@@ -4,13 +4,13 @@ import os
 import random
 import signal
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import servers
 import workers_world
+from waiting import wait_until
 
 from voxpop.broker import JobStatus
 from voxpop.broker.config import Config
@@ -37,14 +37,6 @@ def running(folder):
         explicit={"data_dir": folder / "data", "sweep_seconds": 0.5, "appendfsync": "no", "log_level": "warning"},
     )
     return Stack(config)
-
-
-def wait_until(condition, what):
-    """Wait for something that other processes do."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.02)
 
 
 def truth(item):
@@ -109,7 +101,7 @@ def run_job(stack, folder, seed, disturb=lambda _world: None, **changes):
         disturb(world)
         for person in people:
             person.join()
-        wait_until(lambda: world.client.job("j").status.is_final, "the end of the job")
+        wait_until(lambda: world.client.job("j").status.is_final, "the end of the job", PATIENCE_SECONDS)
         check_output(world, folder)
     finally:
         world.close()
@@ -132,8 +124,12 @@ def test_actors_that_are_killed_lose_nothing(folder, seed):
 
     def kill(world):
         for answers in sorted(random.Random(seed).sample(range(3 * ITEMS), 3)):
-            wait_until(lambda answers=answers: world.client.shard_state("j").answers >= answers, "answers")
-            wait_until(lambda: any(s.state is State.RUNNING for s in stack.status()[1:3]), "an actor process")
+            wait_until(
+                lambda answers=answers: world.client.shard_state("j").answers >= answers, "answers", PATIENCE_SECONDS
+            )
+            wait_until(
+                lambda: any(s.state is State.RUNNING for s in stack.status()[1:3]), "an actor process", PATIENCE_SECONDS
+            )
             killed.append(stack.kill_one_actor())
 
     with running(folder) as stack:
@@ -147,7 +143,7 @@ def test_a_server_that_dies_and_comes_back(folder):
     with running(folder) as stack:
 
         def kill(world):
-            wait_until(lambda: world.client.shard_state("j").answers >= ITEMS, "answers")
+            wait_until(lambda: world.client.shard_state("j").answers >= ITEMS, "answers", PATIENCE_SECONDS)
             os.kill(stack.status()[0].pid, signal.SIGKILL)
 
         run_job(stack, folder, 7, kill, lease_seconds=2.0)

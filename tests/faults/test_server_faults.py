@@ -8,20 +8,18 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 import redis
 import servers
 from redis.backoff import FullJitterBackoff
 from redis.retry import Retry
+from waiting import WAIT_SECONDS, is_alive, wait_until
 
 from voxpop.broker import server as server_module
 from voxpop.broker.connect import connect
 from voxpop.broker.errors import DataDirectoryError
 from voxpop.broker.server import EmbeddedServer
-
-WAIT_SECONDS = 30
 
 # An owner on a system that cannot tie a child to its parent.
 UNTIED_OWNER = "import voxpop.broker.server as s; s.tied_to_parent = lambda argv: argv\n" + servers.OWNER
@@ -47,17 +45,6 @@ def owner(program, directory):
         process.communicate()
         if is_alive(int(pid)):
             os.kill(int(pid), signal.SIGKILL)
-
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
-        time.sleep(0.01)
-
-
-def is_alive(pid):
-    return server_module._start_time(pid) is not None
 
 
 def kill(server):

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 import dramatiq
 import pytest
@@ -18,14 +17,12 @@ import structlog
 from dramatiq.brokers.stub import StubBroker
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import WAIT_SECONDS, is_alive, wait_until
 
-from voxpop.broker import server as server_module
 from voxpop.broker.connect import connect
 from voxpop.broker.server import EmbeddedServer
 from voxpop.workers import logs
 from voxpop.workers.supervise import Command, RestartPolicy, Spec, State, Supervisor
-
-WAIT_SECONDS = 30
 
 # Children say when they are ready, so that no test has to guess.
 STAYS = "import time; print('ready', flush=True); time.sleep(600)"
@@ -102,17 +99,6 @@ def lines():
 
 def python(name, program, lines, **spec):
     return Spec(name=name, start=lambda: Command([sys.executable, "-c", program], forward=lines), **spec)
-
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
-        time.sleep(0.01)
-
-
-def is_alive(pid):
-    return server_module._start_time(pid) is not None
 
 
 def is_zombie_or_alive(pid):
