@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from voxpop.consolidation.votes.engine import Engine, cells_of, posterior_under
-from voxpop.consolidation.votes.result import VoteResult
-from voxpop.consolidation.votes.state import VoteState
+from voxpop.consolidation.votes.learning import LearningState
+from voxpop.consolidation.votes.result import Learned, VoteResult
 from voxpop.consolidation.votes.ties import choose_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from voxpop.consolidation.votes.table import Votes
@@ -96,7 +94,7 @@ class DawidSkene:
                 gain = objective[-1] - objective[-2] if len(objective) > 1 else math.inf
                 if self.tol > 0 and gain < self.tol * votes.n_votes:
                     break
-            return self.result(
+            return self._result(
                 votes,
                 engine.posterior(),
                 confusion=engine.confusion(),
@@ -108,7 +106,18 @@ class DawidSkene:
         """Start an empty stream."""
         return DawidSkeneState(self)
 
-    def result(
+    def label(self, votes: Votes, learned: Learned) -> VoteResult:
+        """Return the E-step under the matrices and the class prior that were learned before."""
+        confusion, class_prior = learned.workers["confusion"], learned.shared["class_prior"]
+        return self._result(
+            votes,
+            posterior_under(votes, cells_of(confusion), class_prior),
+            confusion=confusion,
+            class_prior=class_prior,
+            objective=learned.shared["objective"],
+        )
+
+    def _result(
         self,
         votes: Votes,
         posterior: NDArray[Any],
@@ -117,7 +126,6 @@ class DawidSkene:
         class_prior: NDArray[np.float64],
         objective: NDArray[np.float64],
     ) -> VoteResult:
-        """Put names and labels to arrays; ``fit`` and the stream end here."""
         return VoteResult(
             items=votes.items,
             classes=votes.classes,
@@ -129,108 +137,11 @@ class DawidSkene:
             class_prior=class_prior,
             objective=objective,
             n_iter=objective.size,
+            learned=Learned({"confusion": confusion}, {"class_prior": class_prior, "objective": objective}),
         )
 
 
-class DawidSkeneState(VoteState[DawidSkene]):
-    """The stream of ``DawidSkene``.
-
-    Labels are an E-step under the workers' matrices as of the last fit, over all votes of the items asked for. The
-    stream fits anew by itself when its votes have grown by ``refit_growth``, or when a class was added; ``refit``
-    does so at once, and gives exactly what the batch gives. Workers who came after the last fit count as average.
-    """
+class DawidSkeneState(LearningState[DawidSkene]):
+    """The stream of ``DawidSkene``: an E-step under the workers' matrices as of the last fit."""
 
     method_type = DawidSkene
-
-    def __init__(self, method: DawidSkene) -> None:
-        super().__init__(method)
-        self._fitted: _Fitted | None = None
-
-    def refit(self) -> VoteResult:
-        """Fit all votes anew and return the result; equal to ``method.fit(votes())``.
-
-        Raises:
-            VotesError: there are no votes yet.
-        """
-        votes = self._log.votes()
-        result = self.method.fit(votes)
-        self._fitted = _Fitted.of(result, votes.n_votes, self._log.worker_ids())
-        return result
-
-    def posterior(self, items: Iterable[Any] | None = None) -> VoteResult:
-        """Return labels and confidences of the items asked for, in that order; of all items if None.
-
-        Raises:
-            KeyError: nothing was said about one of the items.
-            VotesError: there are no votes yet.
-        """
-        votes = self._log.votes(items)
-        fitted = self._fitted
-        if (
-            fitted is None
-            or fitted.classes != votes.classes.tolist()
-            or self.n_votes >= fitted.n_votes * self.method.refit_growth > fitted.n_votes
-            or (self.method.refit_growth == 1 and self.n_votes > fitted.n_votes)
-        ):
-            self.refit()
-            fitted = self._fitted
-            assert fitted is not None
-        confusion, cells = fitted.workers(self._log.worker_ids())
-        return self.method.result(
-            votes,
-            posterior_under(votes, cells, fitted.class_prior),
-            confusion=confusion,
-            class_prior=fitted.class_prior,
-            objective=fitted.objective,
-        )
-
-    def _learned(self) -> dict[str, NDArray[Any]]:
-        fitted = self._fitted
-        if fitted is None or fitted.classes != self._log.class_names():
-            return {}
-        return {
-            "fitted.n_votes": np.array([fitted.n_votes], np.int64),
-            "fitted.confusion": fitted.by_id,
-            "fitted.class_prior": fitted.class_prior,
-            "fitted.objective": fitted.objective,
-        }
-
-    def _recall(self, arrays: dict[str, NDArray[Any]]) -> None:
-        if "fitted.n_votes" in arrays:
-            self._fitted = _Fitted(
-                n_votes=int(arrays["fitted.n_votes"][0]),
-                classes=self._log.class_names(),
-                by_id=arrays["fitted.confusion"],
-                class_prior=arrays["fitted.class_prior"],
-                objective=arrays["fitted.objective"],
-            )
-
-
-@dataclasses.dataclass(eq=False)
-class _Fitted:
-    """What the last fit learned. ``by_id`` has the workers' matrices in order of arrival, which never changes."""
-
-    n_votes: int
-    classes: list[Any]
-    by_id: NDArray[np.float64]
-    class_prior: NDArray[np.float64]
-    objective: NDArray[np.float64]
-    _current: tuple[NDArray[np.float64], NDArray[np.int64]] | None = None
-
-    @classmethod
-    def of(cls, result: VoteResult, n_votes: int, worker_ids: NDArray[np.int64]) -> Self:
-        assert result.confusion is not None
-        assert result.class_prior is not None
-        assert result.objective is not None
-        by_id = np.empty_like(result.confusion)
-        by_id[worker_ids] = result.confusion
-        return cls(n_votes, result.classes.tolist(), by_id, result.class_prior, result.objective)
-
-    def workers(self, worker_ids: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return matrices and cells of the workers with these ids; those who came later are the average worker."""
-        if self._current is None or self._current[0].shape[0] != worker_ids.size:
-            late = worker_ids.size - self.by_id.shape[0]
-            average = np.broadcast_to(self.by_id.mean(axis=0), (late, *self.by_id.shape[1:]))
-            confusion = np.concatenate([self.by_id, average])[worker_ids]
-            self._current = (confusion, cells_of(confusion))
-        return self._current

@@ -40,6 +40,10 @@ class VoteLog:
         self._latest = np.empty(0, np.int64)  # of each item
         self._gold = np.empty(0, np.int32)  # of each item, as a class id
         self._class_order: list[int] = []  # class ids in the order of the tables
+        # None until somebody gives some: by item, by worker, and by worker and class ids, true class by answer.
+        self._item_weight: NDArray[np.float64] | None = None
+        self._worker_weight: NDArray[np.float64] | None = None
+        self._history: NDArray[np.float64] | None = None
 
     def add(self, votes: Votes) -> None:
         """Append all votes and gold labels of a table."""
@@ -65,6 +69,10 @@ class VoteLog:
         _chain(self._item, self._previous, self._latest, self.n_votes, n_votes)
         judged = votes.gold >= 0
         self._gold[item_ids[judged]] = class_ids[votes.gold[judged]]
+        self._item_weight = _replaced(self._item_weight, votes.item_weight, item_ids, n_items)
+        self._worker_weight = _replaced(self._worker_weight, votes.worker_weight, worker_ids, len(self._workers.names))
+        if votes.history is not None:
+            self._remember(votes.history, worker_ids, class_ids)
         self.n_votes = n_votes
 
     def votes(self, items: Iterable[Any] | None = None) -> Votes:
@@ -83,6 +91,7 @@ class VoteLog:
             item: NDArray[np.int64] = self._item[chosen].astype(np.int64)
             names, gold = self._items.array(), self._gold[: len(self._items.names)]
             worker, label = self._worker[chosen], self._label[chosen]
+            ids = np.arange(names.size)
         else:
             asked = list(items)
             ids = self._items.places(asked)
@@ -92,7 +101,18 @@ class VoteLog:
         K = rank.size
         codes = (self._workers.ranks()[worker] * K + rank[label]).astype(np.uint32)
         gold = np.where(gold >= 0, rank[gold], NO_GOLD).astype(np.int32)
-        return Votes.assemble(names, self._workers.sorted_array(), name_array(self.class_names()), item, codes, gold)
+        order = self._workers.order()
+        return Votes.assemble(
+            names,
+            self._workers.sorted_array(),
+            name_array(self.class_names()),
+            item,
+            codes,
+            gold,
+            item_weight=_weights(self._item_weight, ids),
+            worker_weight=_weights(self._worker_weight, order),
+            history=self._history_of(order),
+        )
 
     def class_names(self) -> list[Any]:
         """Return the names of the classes in the order of the tables."""
@@ -127,7 +147,12 @@ class VoteLog:
             "label": self._label[:n],
             "gold": self._gold[: len(self._items.names)],
         }
-        return header, arrays
+        extra = {
+            "item_weight": self._item_weight,
+            "worker_weight": self._worker_weight,
+            "history": self._history,
+        }
+        return header, arrays | {name: array for name, array in extra.items() if array is not None}
 
     @classmethod
     def restore(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
@@ -141,6 +166,8 @@ class VoteLog:
         log._class_order = list(header["class_order"])
         log._item, log._worker, log._label = (arrays[name].copy() for name in ("item", "worker", "label"))
         log._gold = arrays["gold"].copy()
+        log._item_weight, log._worker_weight = arrays.get("item_weight"), arrays.get("worker_weight")
+        log._history = arrays.get("history")
         log.n_votes = log._item.size
         fits = (
             log._worker.size == log._label.size == log.n_votes
@@ -172,6 +199,30 @@ class VoteLog:
         elif len(self._classes.names) > before:
             self._class_order = self._classes.order().tolist()
         return ids
+
+    def _remember(
+        self, history: NDArray[np.float64], worker_ids: NDArray[np.int64], class_ids: NDArray[np.int64]
+    ) -> None:
+        """Replace what is known of these workers; workers of whom the table knows nothing keep theirs."""
+        C, W = len(self._classes.names), len(self._workers.names)
+        grown = np.zeros((W, C, C))
+        if self._history is not None:
+            before, classes, _ = self._history.shape
+            grown[:before, :classes, :classes] = self._history
+        told = history.any(axis=(1, 2))
+        grown[worker_ids[told]] = 0.0
+        grown[np.ix_(worker_ids[told], class_ids, class_ids)] = history[told]
+        self._history = grown
+
+    def _history_of(self, worker_ids: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return the history of these workers, classes in the order of the tables."""
+        if self._history is None:
+            return None
+        K = len(self._class_order)
+        by_id = np.zeros((worker_ids.size, K, K))
+        known, classes, _ = self._history.shape
+        by_id[:known, :classes, :classes] = self._history
+        return by_id[worker_ids][:, self._class_order][:, :, self._class_order]
 
     def _rows_of(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the place in ``ids`` and the row in the log of each vote of these items."""
@@ -232,6 +283,28 @@ def _grown(array: NDArray[Any], size: int, fill: int) -> NDArray[Any]:
     grown = np.full(size, fill, array.dtype)
     grown[: array.size] = array
     return grown
+
+
+def _replaced(
+    known: NDArray[np.float64] | None, new: NDArray[np.float64] | None, ids: NDArray[np.int64], count: int
+) -> NDArray[np.float64] | None:
+    """Return the weights by id with the new ones in their places; None while nobody has given any."""
+    if new is None:
+        return known
+    grown = _weights(known, np.arange(count))
+    grown = np.ones(count) if grown is None else grown
+    grown[ids] = new
+    return grown
+
+
+def _weights(known: NDArray[np.float64] | None, ids: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """Return the weights of these ids, 1 for those that came later; None while nobody has given any."""
+    if known is None:
+        return None
+    found = np.ones(ids.size)
+    early = ids < known.size
+    found[early] = known[ids[early]]
+    return found
 
 
 @kernel

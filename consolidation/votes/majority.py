@@ -24,10 +24,10 @@ __all__ = ["Majority", "MajorityState"]
 class Majority:
     """The class with the most votes; ties are broken by the seed and the names of item and class.
 
-    The posterior is the share of votes: 3 of 4 votes give .75, a single vote gives 1. It is no calibrated
-    probability, which ``voxpop.consolidation.calibration`` shows on gold. An item without votes has equal shares, a
-    gold item its gold class. A worker's quality is the share of their votes that agree with the labels, their own
-    included.
+    The posterior is the share of votes: 3 of 4 votes give .75, a single vote gives 1; a worker with a weight has as
+    many votes. It is no calibrated probability, which ``voxpop.consolidation.calibration`` shows on gold. An item
+    without votes has equal shares, a gold item its gold class. A worker's quality is the share of their votes that
+    agree with the labels, their own included.
 
     Attributes:
         seed: breaks ties.
@@ -44,7 +44,8 @@ class Majority:
         """Label all items."""
         votes = annotations
         posterior = np.zeros((votes.n_items, votes.n_classes))
-        _shares(votes.indptr, votes.codes, votes.gold, posterior)
+        weight = np.ones(votes.n_workers) if votes.worker_weight is None else votes.worker_weight
+        _shares(votes.indptr, votes.codes, votes.gold, weight, posterior)
         labels = choose_labels(posterior, votes.items, votes.classes, self.seed)
         agreed = votes.label_of_vote == labels[votes.item_of_vote]
         workers = votes.worker_of_vote
@@ -77,6 +78,7 @@ def _shares(
     indptr: NDArray[np.int64],
     codes: NDArray[np.uint32],
     gold: NDArray[np.int32],
+    weight: NDArray[np.float64],
     posterior: NDArray[np.float64],
 ) -> None:
     n_items, K = posterior.shape
@@ -84,10 +86,11 @@ def _shares(
         first, last = indptr[i], indptr[i + 1]
         if gold[i] >= 0:
             posterior[i, gold[i]] = 1.0
-        elif first == last:
-            posterior[i, :] = 1.0 / K
         else:
+            total = 0.0
             for j in range(first, last):
-                posterior[i, codes[j] % np.uint32(K)] += 1.0
+                w = weight[codes[j] // np.uint32(K)]
+                posterior[i, codes[j] % np.uint32(K)] += w
+                total += w
             for k in range(K):
-                posterior[i, k] /= last - first
+                posterior[i, k] = posterior[i, k] / total if total > 0.0 else 1.0 / K

@@ -14,7 +14,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["VoteResult"]
+__all__ = ["Learned", "VoteResult"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Learned:
+    """What a fit learned besides labels: enough to label items that come later. The names are each method's own.
+
+    Attributes:
+        workers: arrays whose first axis is the workers.
+        shared: arrays that all workers share.
+    """
+
+    workers: dict[str, NDArray[Any]]
+    shared: dict[str, NDArray[Any]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -34,6 +47,7 @@ class VoteResult:
         class_prior: share of each class, shape (K,); None if the method has none.
         objective: what the method maximises, after each iteration; None if it does not iterate.
         n_iter: number of iterations; None if it does not iterate.
+        learned: what the method needs to label more items without another fit; None if it learns nothing.
     """
 
     items: NDArray[Any]
@@ -46,6 +60,7 @@ class VoteResult:
     class_prior: NDArray[np.float64] | None = None
     objective: NDArray[np.float64] | None = None
     n_iter: int | None = None
+    learned: Learned | None = None
 
     @property
     def labels(self) -> NDArray[Any]:

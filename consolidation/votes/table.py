@@ -8,7 +8,6 @@ classes in sorted order, so that two tables of the same votes differ in the orde
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
@@ -22,16 +21,16 @@ from voxpop.consolidation.votes.columns import (
     read_column,
     sort_names,
 )
+from voxpop.consolidation.votes.known import NO_GOLD, gold_codes, history_counts, places_of, some_names, weights_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["NO_GOLD", "Repeats", "Votes", "VotesError"]
 
 Repeats = Literal["all", "last"]
-NO_GOLD: Final = -1
 _MAX_CODE: Final = 2**32
 
 
@@ -46,6 +45,10 @@ class Votes:
         indptr: item ``i`` has the votes ``indptr[i]:indptr[i + 1]``, int64, shape (n_items + 1,).
         codes: ``worker * n_classes + label`` of each vote, uint32, ascending within an item, shape (n_votes,).
         gold: known class of each item, ``NO_GOLD`` where it is not known, int32, shape (n_items,).
+        item_weight: how much each item counts in learning, shape (n_items,); None if all count 1.
+        worker_weight: how many votes each worker's vote is worth, shape (n_workers,); None if all are worth 1.
+        history: how often each worker called class k (middle axis) l (last axis) before, shape (n_workers, K, K);
+            None if nothing is known.
     """
 
     items: NDArray[Any]
@@ -54,6 +57,9 @@ class Votes:
     indptr: NDArray[np.int64]
     codes: NDArray[np.uint32]
     gold: NDArray[np.int32]
+    item_weight: NDArray[np.float64] | None = None
+    worker_weight: NDArray[np.float64] | None = None
+    history: NDArray[np.float64] | None = None
 
     @classmethod
     def from_columns(
@@ -64,6 +70,7 @@ class Votes:
         *,
         classes: Sequence[Any] | None = None,
         repeats: Repeats = "all",
+        abstain: Any = None,
     ) -> Self:
         """Read three columns with one entry a vote: lists, or numpy, pandas, polars or Arrow columns.
 
@@ -74,6 +81,8 @@ class Votes:
             classes: all classes in the order wanted; by default those that occur, sorted.
             repeats: what several votes of one worker on one item mean. ``"all"``: each counts, as for the observer who
                 answered three times in Dawid and Skene (1979). ``"last"``: the last row replaces the ones before.
+            abstain: a label that stands for no opinion ("can't tell"). It is no class and no vote; items and workers
+                with nothing else are kept, without votes.
 
         Raises:
             VotesError: no votes, columns of different lengths, a missing entry, a label that is not among ``classes``,
@@ -92,19 +101,24 @@ class Votes:
         item_names, item_codes = intern(columns[0], "item")
         worker_names, worker_codes = intern(columns[1], "worker")
         label_names, label_codes = intern(columns[2], "label")
+        if abstain is not None and abstain in label_names:
+            label_names, label_codes = _without(label_names, label_codes, label_names.index(abstain))
         class_names = _sorted_classes(label_names, columns[2]) if classes is None else list(classes)
-        place = _places(class_names)
+        place = places_of(class_names)
         for name in label_names:
             if name not in place:
                 row = _row_of(columns[2], name)
                 raise VotesError(
                     f"row {row}: label {name!r} is not among the {len(class_names)} classes "
-                    f"({_some(class_names)}); correct the label or add it to classes"
+                    f"({some_names(class_names)}); correct the label or add it to classes"
                 )
         recode = np.array([place[name] for name in label_names], dtype=np.int64)
         order = sort_names(worker_names)
         rank = np.empty_like(order)
         rank[order] = np.arange(order.size)
+        said = label_codes >= 0
+        if not said.all():
+            item_codes, worker_codes, label_codes = item_codes[said], worker_codes[said], label_codes[said]
         return cls.from_coded(
             item_codes,
             rank[worker_codes] if order.size else worker_codes,
@@ -172,6 +186,10 @@ class Votes:
         item: NDArray[np.int64],
         codes: NDArray[np.uint32],
         gold: NDArray[np.int32] | None = None,
+        *,
+        item_weight: NDArray[np.float64] | None = None,
+        worker_weight: NDArray[np.float64] | None = None,
+        history: NDArray[np.float64] | None = None,
     ) -> Self:
         """Sort votes that are known to be valid into rows by item; for the states, which validated them before."""
         indptr = np.zeros(items.size + 1, np.int64)
@@ -181,7 +199,7 @@ class Votes:
             gold = np.full(items.size, NO_GOLD, np.int32)
         for array in (indptr, ordered, gold):
             array.flags.writeable = False
-        return cls(items, workers, classes, indptr, ordered, gold)
+        return cls(items, workers, classes, indptr, ordered, gold, item_weight, worker_weight, history)
 
     def with_gold(self, gold: Mapping[Any, Any] | Column, labels: Column | None = None) -> Self:
         """Return these votes with the classes of some items known: a mapping from item to label, or two columns.
@@ -191,27 +209,36 @@ class Votes:
         Raises:
             VotesError: a gold label is not among the classes, an item has two, or no gold item has any votes.
         """
-        known = _gold_mapping(gold, labels)
-        place = _places(self.classes.tolist())
-        codes = np.full(self.n_items, NO_GOLD, np.int32)
-        names = self.items.tolist()
-        for i, name in enumerate(names):
-            if name in known:
-                label = known[name]
-                if label not in place:
-                    raise VotesError(
-                        f"gold label {label!r} of item {name!r} is not among the classes "
-                        f"({_some(list(place))}); correct it, or name it in classes"
-                    )
-                codes[i] = place[label]
-        if known and (codes == NO_GOLD).all():
-            first = next(iter(known))
-            raise VotesError(
-                f"none of the {len(known)} gold items has votes; the first gold item is {first!r} "
-                f"({type(first).__name__}), the first item with votes {names[0]!r} ({type(names[0]).__name__})"
-            )
+        codes = gold_codes(gold, labels, self.items, self.classes)
         codes.flags.writeable = False
         return dataclasses.replace(self, gold=codes)
+
+    def with_weights(
+        self, *, items: Mapping[Any, float] | None = None, workers: Mapping[Any, float] | None = None
+    ) -> Self:
+        """Return these votes with weights, numbers of 0 or more; whoever is not named has weight 1.
+
+        A worker's weight says how many votes each of their votes is worth when an item is labeled. An item's weight
+        says how much it counts when workers and classes are learned; its own label does not depend on it.
+
+        Raises:
+            VotesError: a weight is no number of 0 or more, or none of those named has votes.
+        """
+        item_weight = self.item_weight if items is None else _frozen(weights_of(items, self.items, "item"))
+        worker_weight = self.worker_weight if workers is None else _frozen(weights_of(workers, self.workers, "worker"))
+        return dataclasses.replace(self, item_weight=item_weight, worker_weight=worker_weight)
+
+    def with_history(self, history: Mapping[Any, ArrayLike]) -> Self:
+        """Return these votes with what is known of workers from before, as if it had been seen on other items.
+
+        Args:
+            history: for a worker, K x K counts, true class by answer, in the order of the classes; or the pair (right,
+                wrong). Counts may be fractions: scale them down to trust the past less.
+
+        Raises:
+            VotesError: an entry is neither, a count is negative, or none of the workers has votes.
+        """
+        return dataclasses.replace(self, history=_frozen(history_counts(history, self.workers, self.classes)))
 
     @property
     def n_items(self) -> int:
@@ -324,37 +351,17 @@ def _sorted_classes(names: list[Any], labels: list[Any] | NDArray[Any]) -> list[
     return sorted(names) if kinds[0] is float else [names[i] for i in sort_names(names)]
 
 
-def _places(names: list[Any]) -> dict[Any, int]:
-    try:
-        return {name: i for i, name in enumerate(names)}
-    except TypeError:
-        raise VotesError(f"classes are {names!r}; expected text or numbers") from None
+def _without(names: list[Any], codes: NDArray[np.int64], place: int) -> tuple[list[Any], NDArray[np.int64]]:
+    """Return names and codes without the name at ``place``: -1 stands where it stood."""
+    recode = np.arange(len(names)) - (np.arange(len(names)) > place)
+    recode[place] = -1
+    return names[:place] + names[place + 1 :], recode[codes]
+
+
+def _frozen(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    array.flags.writeable = False
+    return array
 
 
 def _row_of(column: list[Any] | NDArray[Any], value: object) -> int:
     return next(i for i, entry in enumerate(column) if entry == value)
-
-
-def _gold_mapping(gold: Mapping[Any, Any] | Column, labels: Column | None) -> dict[Any, Any]:
-    if isinstance(gold, Mapping):
-        return dict(gold)
-    if labels is None:
-        raise VotesError("gold is neither a mapping from item to label nor two columns, items and labels")
-    item_column, label_column = read_column(gold, "gold items"), read_column(labels, "gold labels")
-    if len(item_column) != len(label_column):
-        raise VotesError(
-            f"gold items and labels have {len(item_column)} and {len(label_column)} entries; expected as many"
-        )
-    item_names, item_codes = intern(item_column, "gold item")
-    label_names, label_codes = intern(label_column, "gold label")
-    known: dict[Any, Any] = {}
-    for row, (item, label) in enumerate(zip(item_codes.tolist(), label_codes.tolist(), strict=True)):
-        name, value = item_names[item], label_names[label]
-        if known.setdefault(name, value) != value:
-            raise VotesError(f"row {row}: gold item {name!r} is {value!r} here and {known[name]!r} before")
-    return known
-
-
-def _some(names: list[Any]) -> str:
-    shown = ", ".join(repr(name) for name in names[:8])
-    return shown + (", ..." if len(names) > 8 else "")
