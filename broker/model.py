@@ -599,6 +599,8 @@ class Shard:
         requeue: dict[int, bool] = {}
         for item in items:
             code = self._extendable(item, tickets, maximum)
+            if code is Code.DONE and self._barred_workers(item) >= self.people:
+                code = Code.NOBODY_LEFT
             codes.append(code)
             if code is Code.DONE:
                 self.items[item].granted += tickets
@@ -628,6 +630,11 @@ class Shard:
         if item not in self.items:
             return Code.SETTLED
         return Code.DONE if self.items[item].granted + more <= maximum else Code.OVER_MAXIMUM
+
+    def _barred_workers(self, item: int) -> int:
+        """Return how many workers cannot take one more ticket: they hold the item, answered it, or declined it."""
+        barring = (State.LEASED, State.ANSWERED, State.DECLINED)
+        return sum(slot.state in barring for slot in self.items[item].slots.values())
 
     def settle(self, now_ms: int, ends: Sequence[Ending]) -> tuple[int, bytes, int]:
         """settle.lua: each of ``ends`` is (item, end, version, reason, label)."""

@@ -90,7 +90,8 @@ class UpkeepOperations(JobOperations):
         """Grant ``tickets`` more to each of ``items``, and one to each (item, worker index) of ``named``.
 
         Returns:
-            For each item, then for each pair: DONE, SETTLED, OVER_MAXIMUM, HAS_IT or UNKNOWN.
+            For each item, then for each pair: DONE, SETTLED, OVER_MAXIMUM, UNKNOWN, for an item also NOBODY_LEFT
+            (everybody of the pool has or had it), for a pair also HAS_IT.
         """
         check_range("tickets", tickets, 1, MAX_TICKETS)
         check_range("maximum", maximum, 0, MAX_TICKETS)

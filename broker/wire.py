@@ -27,6 +27,7 @@ class Code(IntEnum):
     CONFLICT = 5
     OVER_MAXIMUM = 6
     HAS_IT = 7
+    NOBODY_LEFT = 8  # everybody of the pool has or had the item
 
 
 def pack_items(items: Sequence[int]) -> bytes:

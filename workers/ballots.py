@@ -7,6 +7,7 @@ method's business.
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -45,6 +46,7 @@ class Ballots:
         self._place_of: dict[bytes, int] = {}
         self._handed_on = 0
         self._usable = np.zeros(0, np.uint8)
+        self._unusable: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -61,6 +63,10 @@ class Ballots:
     def usable(self, item: int) -> int:
         """Return how many usable answers of an item were handed on."""
         return int(self._usable[item]) if item < self._usable.size else 0
+
+    def unusable(self, item: int) -> int:
+        """Return how many answers of an item were passed over because they cannot be used."""
+        return self._unusable[item]
 
     def confidences(self, items: NDArray[np.int64], posteriors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the confidences to write of items that have usable answers, all of the same shape.
@@ -93,10 +99,11 @@ class Ballots:
                 if item in own and place not in own[item]:
                     usable[row] = False
                     self._places[new.start + row] = UNUSABLE
-        rejected = int(items.size - usable.sum())
+        rejected = items[~usable].tolist()
+        self._unusable.update(rejected)
         items, workers, places = items[usable], workers[usable], places[usable]
         self._count(items)
-        return self._votes(items, workers, places), rejected
+        return self._votes(items, workers, places), len(rejected)
 
     def _columns(self, rows: slice) -> list[NDArray[np.int64]]:
         columns = (self._items, self._workers, self._places)

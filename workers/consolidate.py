@@ -8,6 +8,7 @@ empty, and another process takes over. Everything here may run twice, and in two
 
 from __future__ import annotations
 
+from collections import defaultdict
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -16,12 +17,13 @@ import numpy as np
 import structlog
 
 from voxpop.broker.models import ItemEnd, Settlement
+from voxpop.broker.wire import Code
 from voxpop.workers import archive
 from voxpop.workers.labels import LabelWriter
-from voxpop.workers.policy import Evidence, Settle, decide, stops_open_items
+from voxpop.workers.policy import Evidence, Extend, Settle, Verdict, decide, stops_open_items
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from voxpop.broker.models import ShardState
     from voxpop.workers.ledger import Ledger
@@ -32,6 +34,7 @@ __all__ = ["Attended", "attend"]
 log = structlog.get_logger()
 
 SETTLED_AT_ONCE: Final = 500  # items in one call: some ten milliseconds of the server's time
+EXTENDED_AT_ONCE: Final = 500
 LABELED_AT_ONCE: Final = 20_000  # items whose posteriors are computed together
 
 
@@ -59,10 +62,10 @@ def attend(services: Services, job: str) -> Attended:
         while True:
             state = services.client.shard_state(job, attend=True)
             ledger.catch_up(services)
-            now = _settle(services, ledger, state)
+            ended, extended = _decide(services, ledger, state)
             ledger.trim(services)
-            settled += now
-            if not now:
+            settled += ended
+            if not ended + extended:
                 break
     if state.stopping and not state.sealed and state.settled == state.appended:
         services.client.seal(job)  # nothing can be appended any more: let those who wait for items go
@@ -72,23 +75,58 @@ def attend(services: Services, job: str) -> Attended:
     return Attended(settled=settled, is_finished=state.is_finished)
 
 
-def _settle(services: Services, ledger: Ledger, state: ShardState) -> int:
-    """End every item that the policy wants to end; returns how many there were."""
-    count = 0
+def _decide(services: Services, ledger: Ledger, state: ShardState) -> tuple[int, int]:
+    """Carry out the policy's verdicts on every item that is ready; returns how many ended, and how many go on."""
+    ended = extended = 0
     ready = sorted(ledger.fold.ready)
     for start in range(0, len(ready), LABELED_AT_ONCE):
-        count += _carry_out(services, ledger, _verdicts(services, ledger, ready[start : start + LABELED_AT_ONCE]))
+        some = ready[start : start + LABELED_AT_ONCE]
+        verdicts = {item: decide(_evidence(ledger, state, item)) for item in some}
+        refused, granted = _extend(services, ledger, verdicts)
+        verdicts |= {item: decide(_evidence(ledger, state, item, extendable=False)) for item in refused}
+        ended += _carry_out(services, ledger, _ends(services, ledger, verdicts))
+        extended += granted
     if stops_open_items(state):
-        count += _carry_out(services, ledger, _stopped(ledger))
-    return count
+        ended += _carry_out(services, ledger, _stopped(ledger))
+    return ended, extended
 
 
-def _verdicts(services: Services, ledger: Ledger, ready: list[int]) -> list[Settlement]:
+def _evidence(ledger: Ledger, state: ShardState, item: int, *, extendable: bool = True) -> Evidence:
+    return Evidence(
+        ready=True,
+        closed=ledger.fold.is_closed(item),
+        usable=ledger.ballots.usable(item),
+        unusable=ledger.ballots.unusable(item),
+        wanted=ledger.spec.replication,
+        extendable=extendable and not state.stopping,
+    )
+
+
+def _extend(services: Services, ledger: Ledger, verdicts: Mapping[int, Verdict]) -> tuple[list[int], int]:
+    """Grant the tickets asked for; returns the items for which nobody is left, and how many were granted one.
+
+    An item that has it already was extended by somebody else, or by this actor before it died: its event follows.
+    """
+    wishes: dict[Extend, list[int]] = defaultdict(list)
+    for item, verdict in verdicts.items():
+        if isinstance(verdict, Extend):
+            wishes[verdict].append(item)
+    refused: list[int] = []
+    granted = 0
+    for wish, items in wishes.items():
+        rest = iter(items)
+        while batch := list(islice(rest, EXTENDED_AT_ONCE)):
+            codes = services.client.extend(ledger.spec.name, batch, maximum=wish.maximum)
+            refused += [item for item, code in zip(batch, codes, strict=True) if code is Code.NOBODY_LEFT]
+            granted += sum(code is Code.DONE for code in codes)
+    return refused, granted
+
+
+def _ends(services: Services, ledger: Ledger, verdicts: Mapping[int, Verdict]) -> list[Settlement]:
     writer = LabelWriter(ledger.spec, ledger.task_type, services.now_ms())
     ends: list[Settlement] = []
     labeled: list[int] = []
-    for item in ready:
-        verdict = decide(Evidence(ready=True, closed=ledger.fold.is_closed(item), usable=ledger.ballots.usable(item)))
+    for item, verdict in verdicts.items():
         if not isinstance(verdict, Settle):
             continue
         if verdict.end is ItemEnd.LABELED:

@@ -1,11 +1,12 @@
 --- extend: grant more tickets to items that have not ended, open ones or for one worker.
 --
--- Guarantee: an item never has more tickets than the maximum; the new ones go to people who did not have the item.
+-- Guarantee: an item never has more tickets than the maximum; the new ones go to people who did not have the item, and
+--   open ones are granted only while the pool has such people.
 -- KEYS: those of lib/shard.lua.
 -- ARGV: 1 now_ms  2 maximum tickets of an item  3 open tickets for each item  4 items, packed u32
 --   5 named tickets, packed pairs (item, worker) u32
 -- Reply: {now_ms, codes}; one byte for each item, then for each pair: 1 granted  4 settled  6 over the maximum
---   7 the worker has or had the item  0 no such item.
+--   7 the worker has or had the item  8 everybody of the pool has or had it  0 no such item.
 --@include shard
 --@include record
 
@@ -25,9 +26,23 @@ local function extendable(item, more)
   return 1, record
 end
 
+-- How many workers cannot take one more ticket of the item: they hold it, answered it, or declined it.
+local function barred_workers(record)
+  local barred = 0
+  for _, slot in ipairs(record.slots) do
+    if slot[2] == LEASED or slot[2] == ANSWERED or slot[2] == DECLINED then
+      barred = barred + 1
+    end
+  end
+  return barred
+end
+
 for place = 1, #items_data, 4 do
   local item = unpack_from("<I4", items_data, place)
   local code, record = extendable(item, tickets)
+  if code == 1 and barred_workers(record) >= meta.people then
+    code = 8
+  end
   if code == 1 then
     record.granted = record.granted + tickets
     record.closed = 0

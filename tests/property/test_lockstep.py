@@ -558,5 +558,5 @@ def test_a_claim_looks_at_a_bounded_part_of_the_reopened_log(pair):
 def test_codes_are_what_scripts_write():
     """The numbers in the scripts' contracts are those of ``Code``."""
     assert [code.name for code in Code] == [
-        "UNKNOWN", "DONE", "REPEATED", "EXPIRED", "SETTLED", "CONFLICT", "OVER_MAXIMUM", "HAS_IT"
+        "UNKNOWN", "DONE", "REPEATED", "EXPIRED", "SETTLED", "CONFLICT", "OVER_MAXIMUM", "HAS_IT", "NOBODY_LEFT"
     ]  # fmt: skip

@@ -144,6 +144,18 @@ def test_extra_tickets_go_to_people_who_did_not_have_the_item():
     assert items(claim(it, BOB)) == [0]
 
 
+def test_extra_tickets_are_refused_when_everybody_of_the_pool_has_or_had_the_item():
+    it = shard(replication=1, people=3)
+    it.append(0, 0, 1)
+    submit(it, claim(it, ANN))
+    assert it.extend(0, 9, 1, [0])[1] == bytes([Code.DONE])
+    it.giveback(0, BOB, 0, claim(it, BOB), decline=True)
+    held = claim(it, CLEO)
+    assert it.extend(0, 9, 1, [0])[1] == bytes([Code.NOBODY_LEFT])
+    it.giveback(0, CLEO, 0, held, decline=False)
+    assert it.extend(0, 9, 1, [0])[1] == bytes([Code.DONE]), "who gave it back may take it again"
+
+
 @pytest.mark.parametrize("revoke", [False, True])
 def test_after_a_stop_held_leases_may_finish_unless_revoked(revoke):
     it = shard()

@@ -10,6 +10,7 @@ import workers_world
 
 from voxpop.broker import JobStatus
 from voxpop.broker.events import Labeled, Settled, Submitted
+from voxpop.broker.models import ItemEnd
 from voxpop.formats.errors import StorageFullError
 from voxpop.workers import archive, consolidate
 from voxpop.workers import export as export_module
@@ -33,6 +34,10 @@ def settlements(world, job="j"):
     archive.drain(world.here, job)
     ends = [end for event in archive.read_archive(world.here, job) if isinstance(event, Settled) for end in event.ends]
     return Counter(item for item, *_ in ends)
+
+
+def settled(world, job="j"):
+    return [event for event in archive.read_archive(world.here, job) if isinstance(event, Settled)]
 
 
 def truth(item):
@@ -63,6 +68,68 @@ def test_one_answer_has_confidence_zero(world):
     world.answer("ann")
     world.finish()
     assert [line["j-metadata"]["confidence"] for line in world.output()] == [0, 0]
+
+
+NONSENSE = {"label": "neither"}
+
+
+def test_an_answer_that_cannot_be_used_is_asked_for_again_from_somebody_else(world):
+    world.job(2, replication=2)
+    world.answer("ann", lambda item: NONSENSE if item == 0 else {"label": "a"})
+    world.answer("bob")
+    assert attend(world.here, "j") == consolidate.Attended(settled=1, is_finished=False)
+    assert not world.claim("ann")
+    assert not world.claim("bob")
+    assert world.answer("cleo") == 1
+    world.finish()
+    assert [line["j-metadata"]["confidence"] for line in world.output()] == [1, 1]
+
+
+def test_nonsense_uses_up_twice_the_replication_and_no_more(world):
+    world.job(1, replication=2)
+    for worker in ("ann", "bob", "cleo", "dan"):
+        assert world.answer(worker, lambda _: NONSENSE) == 1
+        attend(world.here, "j")
+    assert world.finish().status is JobStatus.FAILED, "not one item was labeled"
+    ends = [end[:4] for event in settled(world) for end in event.ends]
+    assert ends == [(0, ItemEnd.FAILED.value, 1, "no answer could be used")]
+
+
+def test_when_nobody_else_is_left_the_usable_answers_decide(world):
+    world.job(1, replication=4)
+    for worker in ("ann", "bob", "cleo"):
+        world.answer(worker)
+    world.answer("dan", lambda _: NONSENSE)
+    assert attend(world.here, "j") == consolidate.Attended(settled=1, is_finished=True)
+
+
+def test_a_stopped_job_asks_for_nothing_again(world):
+    world.job(1, replication=2)
+    world.answer("ann", lambda _: NONSENSE)
+    leases = world.claim("bob")
+    world.client.stop_job("j")
+    world.submit("bob", leases, lambda _: {"label": "a"})
+    assert attend(world.here, "j") == consolidate.Attended(settled=1, is_finished=True)
+
+
+def test_an_actor_that_dies_after_extending_extends_no_further(world, monkeypatch):
+    world.job(1, replication=2)
+    world.answer("ann", lambda _: NONSENSE)
+    world.answer("bob")
+    client = world.here.client
+    extend = client.extend
+
+    def extend_and_die(*arguments, **options):
+        extend(*arguments, **options)
+        raise Killed
+
+    monkeypatch.setattr(client, "extend", extend_and_die)
+    with pytest.raises(Killed):
+        attend(world.here, "j")
+    monkeypatch.undo()
+    assert attend(world.services(), "j").settled == 0
+    assert len(world.claim("cleo")) == 1
+    assert not world.claim("dan")
 
 
 def test_nothing_is_settled_before_its_time(world):
@@ -106,6 +173,8 @@ def test_answers_that_cannot_be_used_never_stop_a_job(world):
     world.answer("ann", odd.__getitem__)
     world.answer("bob", lambda item: {"label": "b"} if item < 3 else [])
     world.answer("cleo", lambda item: {"label": "b"} if item < 3 else None)
+    attend(world.here, "j")
+    assert world.answer("dan", lambda item: {"label": "b"} if item < 3 else 5) == 4
     assert world.finish().status is JobStatus.COMPLETED
     *lines, last = world.output()
     assert [(line["j"], line["j-metadata"]["confidence"]) for line in lines] == [(1, 1.0)] * 3
@@ -119,6 +188,8 @@ def test_an_item_may_offer_a_part_of_the_categories(world):
     )
     said = {"ann": "c", "bob": "c", "cleo": "a"}
     world.answer_all(lambda worker, _item: {"label": said[worker]}, people=said)
+    attend(world.here, "j")
+    assert world.answer("dan") == 1
     world.finish()
     assert [line["j-metadata"]["class-name"] for line in world.output()] == ["a", "c"]
 

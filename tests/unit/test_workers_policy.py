@@ -5,8 +5,10 @@ import itertools
 import pytest
 
 from voxpop.broker.models import ItemEnd, Job, JobSpec, JobStatus, ShardState
-from voxpop.workers.policy import Evidence, Settle, Wait, decide, stops_open_items
+from voxpop.workers.policy import Evidence, Extend, Settle, Wait, decide, stops_open_items
 from voxpop.workers.sweep import wanted_actors
+
+NOTHING_USABLE = Settle(ItemEnd.FAILED, "no answer could be used")
 
 
 def state(**changes):
@@ -20,8 +22,17 @@ def state(**changes):
         (Evidence(ready=True, closed=False, usable=3), Settle(ItemEnd.LABELED)),
         (Evidence(ready=True, closed=True, usable=1), Settle(ItemEnd.LABELED)),
         (Evidence(ready=True, closed=True, usable=0), Settle(ItemEnd.FAILED, "declined by everybody who was asked")),
-        (Evidence(ready=True, closed=False, usable=0), Settle(ItemEnd.FAILED, "no answer could be used")),
+        (Evidence(ready=True, closed=False, usable=0), NOTHING_USABLE),
         (Evidence(ready=False, closed=False, usable=2), Wait()),
+        (Evidence(ready=True, closed=False, usable=2, unusable=1, wanted=3), Extend(maximum=4)),
+        (Evidence(ready=True, closed=False, usable=0, unusable=3, wanted=3), Extend(maximum=4)),
+        (Evidence(ready=True, closed=False, usable=1, unusable=4, wanted=3), Extend(maximum=6)),
+        (Evidence(ready=True, closed=False, usable=0, unusable=6, wanted=3), NOTHING_USABLE),
+        (Evidence(ready=True, closed=False, usable=2, unusable=4, wanted=3), Settle(ItemEnd.LABELED)),
+        (Evidence(ready=True, closed=False, usable=3, unusable=1, wanted=3), Settle(ItemEnd.LABELED)),
+        (Evidence(ready=True, closed=True, usable=2, unusable=1, wanted=3), Settle(ItemEnd.LABELED)),
+        (Evidence(ready=True, closed=False, usable=0, unusable=1, wanted=1, extendable=False), NOTHING_USABLE),
+        (Evidence(ready=True, closed=False, usable=0, unusable=2), NOTHING_USABLE),
         (Evidence(ready=False, closed=False, usable=2, stopped=True), Settle(ItemEnd.UNLABELED, "stopped")),
         (Evidence(ready=True, closed=False, usable=2, stopped=True), Settle(ItemEnd.LABELED)),
     ],
