@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from voxpop.cli import config, consolidate, demo, doctor, job, pool, processes, push, run, work
+from voxpop.cli import agreement, config, consolidate, demo, doctor, job, pool, processes, push, run, work
 from voxpop.cli.output import DONE, INTERRUPTED, WRONG_INPUT, Output, exit_code_of, quiet_broken_pipe
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ app.add_typer(pool.app, name="pool", rich_help_panel="Jobs and people")
 push.register(app)
 work.register(app)
 app.add_typer(consolidate.app, name="consolidate", rich_help_panel="Tools")
+agreement.register(app)
 doctor.register(app)
 app.add_typer(config.app, name="config", rich_help_panel="Tools")
 

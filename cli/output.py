@@ -5,6 +5,7 @@ Commands hand over what they found; nothing else in ``cli`` writes to stdout or 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from functools import cached_property
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from rich.console import Console, RenderableType
     from rich.table import Table
 
@@ -98,6 +101,18 @@ class Output:
         if self.as_json:
             self.result({"error": {"kind": kind, "message": text}, "exit_code": exit_code})
 
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show a bar while somebody watches; what is yielded is told how many of ``total`` are done."""
+        if not self.is_live:
+            yield lambda _done: None
+            return
+        from rich.progress import Progress
+
+        with Progress(console=self.notes, transient=True) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda done: bar.update(task, completed=done)
+
     def _labelled(self, label: str, colour: str, text: str) -> None:
         from rich.text import Text
 
@@ -119,6 +134,7 @@ def exit_code_of(error: BaseException) -> int | None:
 
 def _known_errors() -> dict[int, tuple[type[BaseException], ...]]:
     from voxpop.broker import errors as broker
+    from voxpop.consolidation.errors import ConsolidationError
     from voxpop.consolidation.method import UnknownMethodError
     from voxpop.formats import errors as storage
     from voxpop.formats.model import FormatError
@@ -132,7 +148,7 @@ def _known_errors() -> dict[int, tuple[type[BaseException], ...]]:
             storage.StorageFullError,
             storage.UnavailableError,
         ),
-        WRONG_INPUT: (broker.BrokerError, storage.StorageError, FormatError, UnknownMethodError),
+        WRONG_INPUT: (broker.BrokerError, storage.StorageError, FormatError, UnknownMethodError, ConsolidationError),
     }
 
 
