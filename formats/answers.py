@@ -1,4 +1,4 @@
-"""Recorded answers and gold labels: who said what about which item, as CSV or JSON Lines, plain or gzipped.
+"""Recorded answers and gold labels: who said what about which item, as CSV or JSON Lines, plain or gzipped, or Parquet.
 
 Answers have the columns ``item``, ``worker``, ``label``; gold has ``item``, ``label``; other columns are left alone.
 Labels are text here: what "1" means is the business of the task type.
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from voxpop.formats import storage
 from voxpop.formats.augmented import encode_json
+from voxpop.formats.parquet import is_parquet, read_columns, read_rows, write_bytes
 from voxpop.formats.rows import is_jsonl, problem, read_csv, read_jsonl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from voxpop.consolidation.votes.table import Votes
+    from voxpop.consolidation.votes.table import Repeats, Votes
 
 __all__ = ["read_answers", "read_gold", "read_votes", "write_columns"]
 
@@ -37,25 +38,31 @@ def read_answers(uri: str) -> Iterator[tuple[str, str, str]]:
         yield item, worker, label
 
 
-def read_votes(uri: str) -> Votes:
+def read_votes(uri: str, *, abstain: str | None = None, repeats: Repeats = "all") -> Votes:
     """Return all recorded answers as the table that consolidation works on.
+
+    Args:
+        uri: where they are.
+        abstain: a label that stands for no opinion.
+        repeats: what several answers of one worker to one item mean; see ``Votes.from_columns``.
 
     Raises:
         FormatError: as in `read_answers`, or there are no answers.
         StorageError: it cannot be read.
+        VotesError: nobody had an opinion.
     """
     from voxpop.consolidation.votes.table import Votes  # noqa: PLC0415 - loads the compiler, which other formats need not
 
-    items: list[str] = []
-    workers: list[str] = []
-    labels: list[str] = []
-    for item, worker, label in read_answers(uri):
-        items.append(item)
-        workers.append(worker)
-        labels.append(label)
-    if not items:
+    columns: list[Any] = [[], [], []]
+    if is_parquet(uri):
+        columns = read_columns(uri, ANSWER_COLUMNS)
+    else:
+        for row in read_answers(uri):
+            for column, value in zip(columns, row, strict=True):
+                column.append(value)
+    if not len(columns[0]):
         raise problem(uri, None, "there are no answers below the header")
-    return Votes.from_columns(items, workers, labels)
+    return Votes.from_columns(*columns, abstain=abstain, repeats=repeats)
 
 
 def read_gold(uri: str) -> dict[str, str]:
@@ -75,12 +82,15 @@ def read_gold(uri: str) -> dict[str, str]:
 
 
 def write_columns(uri: str, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Write columns of equal length as CSV, or as JSON Lines if the name says so; gzipped if it ends in ``.gz``.
+    """Write columns of equal length as CSV, or as JSON Lines or Parquet if the name says so; gzipped if in ``.gz``.
 
     Raises:
         StorageError: it cannot be written; what was there is untouched.
         ValueError: the columns differ in length.
     """
+    if is_parquet(uri):
+        storage.write_atomic(uri, write_bytes(uri, columns))
+        return
     rows = zip(*columns.values(), strict=True)
     if is_jsonl(uri):
         data = b"".join(encode_json(dict(zip(columns, row, strict=True))) + b"\n" for row in rows)
@@ -96,6 +106,9 @@ def _cell(value: Any) -> str:
 
 
 def _read_columns(uri: str, wanted: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    if is_parquet(uri):
+        yield from read_rows(uri, wanted)
+        return
     if is_jsonl(uri):
         for number, row in read_jsonl(uri):
             _check_columns(uri, number, wanted, row)
