@@ -113,6 +113,19 @@ class Output:
             task = bar.add_task(what, total=total)
             yield lambda done: bar.update(task, completed=done)
 
+    @contextlib.contextmanager
+    def working(self, text: str) -> Iterator[None]:
+        """Show that something of unknown length goes on, and for how long, while somebody watches."""
+        if not self.is_live:
+            yield
+            return
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+        with Progress(*columns, console=self.notes, transient=True) as spinner:
+            spinner.add_task(text, total=None)
+            yield
+
     def _labelled(self, label: str, colour: str, text: str) -> None:
         from rich.text import Text
 

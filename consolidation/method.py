@@ -9,13 +9,14 @@ To add a method, follow ``docs/adding-a-method.md``.
 
 from __future__ import annotations
 
+import inspect
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["Method", "State", "UnknownMethodError", "get_method", "method_names"]
+__all__ = ["Method", "State", "UnknownMethodError", "get_method", "method_names", "parameter_problem"]
 
 A_contra = TypeVar("A_contra", contravariant=True)  # what people said, e.g. Votes
 R_co = TypeVar("R_co", covariant=True)  # labels with confidences, and what was learned of each worker
@@ -85,3 +86,14 @@ def get_method(name: str, **parameters: object) -> Method[object, object]:
             made: Method[object, object] = entry.load()(**parameters)
             return made
     raise UnknownMethodError(name)
+
+
+def parameter_problem(name: str, given: Mapping[str, object], error: Exception) -> str:
+    """Say what is wrong with the parameters that ``get_method`` refused with ``error``, and which ones there are."""
+    try:
+        known = list(inspect.signature(type(get_method(name))).parameters)
+    except (TypeError, ValueError):  # one that cannot be made without parameters speaks for itself
+        return str(error)
+    takes = f"{name} takes {', '.join(known) or 'none'}"
+    unknown = ", ".join(repr(one) for one in given if one not in known)
+    return f"found {unknown}; {takes}" if unknown else f"{error}; {takes}"

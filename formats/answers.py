@@ -47,11 +47,11 @@ def read_votes(uri: str, *, abstain: str | None = None, repeats: Repeats = "all"
         repeats: what several answers of one worker to one item mean; see ``Votes.from_columns``.
 
     Raises:
-        FormatError: as in `read_answers`, or there are no answers.
+        FormatError: as in `read_answers`, or there are no answers, or nobody had an opinion.
         StorageError: it cannot be read.
-        VotesError: nobody had an opinion.
     """
-    from voxpop.consolidation.votes.table import Votes  # noqa: PLC0415 - loads the compiler, which other formats need not
+    # This loads the compiler, which other formats need not.
+    from voxpop.consolidation.votes.table import Votes, VotesError  # noqa: PLC0415
 
     columns: list[Any] = [[], [], []]
     if is_parquet(uri):
@@ -62,7 +62,10 @@ def read_votes(uri: str, *, abstain: str | None = None, repeats: Repeats = "all"
                 column.append(value)
     if not len(columns[0]):
         raise problem(uri, None, "there are no answers below the header")
-    return Votes.from_columns(*columns, abstain=abstain, repeats=repeats)
+    try:
+        return Votes.from_columns(*columns, abstain=abstain, repeats=repeats)
+    except VotesError as error:
+        raise problem(uri, None, str(error)) from None
 
 
 def read_gold(uri: str) -> dict[str, str]:

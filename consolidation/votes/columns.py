@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from voxpop.consolidation.errors import ConsolidationError
 from voxpop.consolidation.jit import kernel
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ Column = Any  # a list, tuple, iterator, or a numpy, pandas, polars or Arrow col
 _DENSE_RANGE_FACTOR = 4  # integers that span at most this many times their count are interned by a table
 
 
-class VotesError(ValueError):
+class VotesError(ConsolidationError):
     """The votes cannot be used: the message says what was found, where, what was expected and what to do."""
 
 

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import inspect
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from voxpop.broker.errors import InvalidInputError
-from voxpop.consolidation.method import UnknownMethodError, get_method
+from voxpop.consolidation.method import UnknownMethodError, get_method, parameter_problem
 from voxpop.formats.augmented import check_label_attribute
 from voxpop.formats.model import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from voxpop.broker.models import JobSpec
     from voxpop.formats.model import Item
 
@@ -90,7 +87,7 @@ class TaskType(abc.ABC):
         except UnknownMethodError as error:
             raise InvalidInputError(f"job {spec.name!r}: {error}") from None
         except (TypeError, ValueError) as error:
-            problem = _parameter_problem(name, given, error)
+            problem = parameter_problem(name, given, error)
             raise InvalidInputError(f"job {spec.name!r}: method_parameters: {problem}") from None
 
     def check_spec(self, spec: JobSpec) -> None:
@@ -146,14 +143,3 @@ class TaskType(abc.ABC):
             return spec.categories.index(self.chosen(msgspec.json.decode(content, type=self.answer)))
         except (msgspec.DecodeError, ValueError):  # a ValidationError is a DecodeError
             return None
-
-
-def _parameter_problem(name: str, given: Mapping[str, Any], error: Exception) -> str:
-    """Say what is wrong with the parameters of a method, and which ones it takes."""
-    try:
-        known = list(inspect.signature(type(get_method(name))).parameters)
-    except (TypeError, ValueError):  # one that cannot be made without parameters speaks for itself
-        return str(error)
-    takes = f"{name} takes {', '.join(known) or 'none'}"
-    unknown = ", ".join(repr(one) for one in given if one not in known)
-    return f"found {unknown}; {takes}" if unknown else f"{error}; {takes}"
