@@ -168,8 +168,15 @@ class ShardState(msgspec.Struct, frozen=True, kw_only=True):
     revoked: bool  # and held leases have ended
     seq: int  # the last event written
     log_bytes: int  # not archived yet
+    reopened: int  # items with tickets that came back, or were added
+    named: int  # tickets that wait for one worker
     next_timer_ms: int  # earliest lease deadline or retry; 0 = none
     now_ms: int
+
+    @property
+    def wants_answers(self) -> bool:
+        """Whether a ticket is free or held: the job does not only wait for its labels."""
+        return self.leased + self.reopened + self.named > 0 or self.head < self.appended
 
     @property
     def is_finished(self) -> bool:

@@ -181,8 +181,7 @@ def until_over(client: Client, name: str, out: Output) -> JobView:
                 live.note(at_seconds, view.needs_because or "has enough people now", held=not needs)
             if view.trouble != trouble:
                 trouble = view.trouble
-                told = f"the output cannot be written now, and is tried again: {trouble}"
-                live.note(at_seconds, told if trouble else "the output can be written again", held=not trouble)
+                live.note(at_seconds, f"{trouble}; tried again" if trouble else "it gets on again", held=not trouble)
             if view.counters:
                 live.update(snapshot_of(view.counters, at_seconds, replication=view.job.spec.replication))
             time.sleep(LOOK_SECONDS)

@@ -45,7 +45,7 @@ LEASE_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 1.0
 IDLE_SECONDS: Final = 3.0  # after which nobody else is waited for, where people are known to be missing
 SPEED: Final = 500.0  # fast, but people who never think would form the same groups around every item
-TROUBLE_SECONDS: Final = 10.0  # an output that cannot be written for so long, and three sweeps, is given up
+TROUBLE_SECONDS: Final = 10.0  # what fails for so long, and three sweeps, is given up
 LOG_LINES: Final = 30  # of the parts, told if one of them is given up
 
 
@@ -207,8 +207,8 @@ def _parts(settings: Config, out: Output) -> Iterator[Stack]:
             raise CommandFailedError("\n".join([str(error), *lines])) from error
 
 
-class _OutputStuckError(Exception):
-    """Everything is answered, and the output could not be written in several attempts."""
+class _JobStuckError(Exception):
+    """What works behind the job failed in several attempts."""
 
 
 class _PartGivenUpError(Exception):
@@ -245,7 +245,7 @@ def _worked(stack: Stack, wanted: JobFile, sources: Sources, target: str, out: O
                 told = f"interrupted with {counters.answers if counters else 0:,} answers; {kept}"
                 out.warn(told + _left_over(target, wanted.name))
             raise
-        except _OutputStuckError as error:
+        except _JobStuckError as error:
             raise CommandFailedError(f"{error}; {kept}{_left_over(target, wanted.name)}") from None
         return look(services.client, wanted.name)
 
@@ -336,13 +336,14 @@ async def _watch(stack: Stack, services: Services, job: str, working: asyncio.Ta
             if bool(view.trouble) != bool(trouble):
                 since = time.monotonic()
                 if view.trouble:
-                    live.note(since - started, f"the output cannot be written now: {view.trouble}", held=False)
+                    live.note(since - started, view.trouble, held=False)
             trouble = view.trouble
             if trouble and time.monotonic() - since > patience_seconds:
-                raise _OutputStuckError(f"job {job}: its output cannot be written: {trouble}")
+                raise _JobStuckError(f"job {job}: {trouble}")
             if given_up := next((part for part in stack.status() if part.state == "given up"), None):
                 raise _PartGivenUpError(f"{given_up.name} {given_up.reason}; its last lines:")
-            if working.done() and working.result().reason is not Reason.JOB_ENDED and not is_stopped:
+            has_left = working.done() and working.result().reason is not Reason.JOB_ENDED
+            if has_left and not is_stopped and view.counters and view.counters.wants_answers:
                 live.note(time.monotonic() - started, "everybody has left; stopping the job", held=False)
                 await asyncio.to_thread(services.client.stop_job, job, revoke=True)
                 is_stopped = True

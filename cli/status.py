@@ -30,7 +30,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     counters: ShardState | None  # None: its creation was cut short
     people: int  # in its pool
     people_needed: int  # that many more have to join before every item can get its answers
-    trouble: str = ""  # why its output is not there yet although everything is answered
+    trouble: str = ""  # why it does not get on although nobody is missing
 
     @property
     def items(self) -> int:
@@ -87,7 +87,7 @@ def described(view: JobView) -> str:
     if view.needs:
         rows.append(("", view.needs_because))
     if view.trouble:
-        rows.append(("trouble", f"its output cannot be written now, and is tried again: {view.trouble}"))
+        rows.append(("trouble", f"{view.trouble}; tried again until it works"))
     if view.counters:
         now = view.counters
         unlabeled = now.settled - now.labeled - now.failed

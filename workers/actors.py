@@ -8,19 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import dramatiq
-import structlog
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Retries
 
 from voxpop.broker.connect import connect
 from voxpop.broker.errors import NotFoundError
-from voxpop.formats.errors import StorageError
 from voxpop.workers import consolidate
 from voxpop.workers import export as export_module
 from voxpop.workers import ingest as ingest_module
 from voxpop.workers.dispatch import enqueue_once, in_work
 from voxpop.workers.logs import LogContext
-from voxpop.workers.trouble import note_trouble
+from voxpop.workers.trouble import told_if_it_fails
 
 if TYPE_CHECKING:
     from voxpop.broker.config import Config
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     from voxpop.workers.services import Services
 
 __all__ = ["make_queue", "register"]
-
-log = structlog.get_logger()
 
 MAX_RETRIES: Final = 3  # then the sweeper asks again, as long as there is something to do
 MIN_BACKOFF_MS: Final = 200
@@ -50,8 +46,11 @@ def register(queue: dramatiq.Broker, services: Services) -> Enqueue:
     """Declare the actors on a queue; returns what sends them messages."""
 
     def attend(*, job: str) -> None:
-        with in_work(services, "attend", job):
+        attended = None
+        with in_work(services, "attend", job), told_if_it_fails(services.client, job, "attend"):
             attended = consolidate.attend(services, job)
+        if attended is None:
+            return
         # A wake that came too late for that pass and before the flag was cleared was not sent on.
         if services.client.is_dirty(job):
             enqueue_once(services, send, "attend", job)
@@ -59,17 +58,11 @@ def register(queue: dramatiq.Broker, services: Services) -> Enqueue:
             enqueue_once(services, send, "export", job)
 
     def export(*, job: str) -> None:
-        with in_work(services, "export", job):
-            try:
-                if export_module.export(services, job):
-                    note_trouble(services.client, job, "")
-            except StorageError as error:
-                # Nothing of ours is wrong, so no traceback and no quick retries: the sweeper asks again.
-                note_trouble(services.client, job, str(error))
-                log.warning("the output cannot be written now", job=job, reason=str(error))
+        with in_work(services, "export", job), told_if_it_fails(services.client, job, "export"):
+            export_module.export(services, job)
 
     def ingest(*, job: str) -> None:
-        with in_work(services, "ingest", job):
+        with in_work(services, "ingest", job), told_if_it_fails(services.client, job, "ingest"):
             ingest_module.ingest(services, job)
 
     actors: dict[str, dramatiq.Actor[Any, Any]] = {

@@ -50,6 +50,8 @@ COUNTERS: Final = (
     "stopping",
     "seq",
     "log_bytes",
+    "reopened",
+    "named",
 )
 
 

@@ -16,4 +16,5 @@ local next_ms = due[2] and due[2] ~= "inf" and tonumber(due[2]) or 0
 return {
   now, next_ms, dirty, meta.appended, meta.settled, meta.labeled, meta.failed, meta.leased, meta.answers,
   meta.lapsed, meta.declined, meta.released, meta.head, meta.sealed, meta.stopping, meta.seq, meta.log_bytes,
+  meta.reopened, meta.named,
 }

@@ -241,9 +241,67 @@ def test_an_output_that_cannot_be_written_in_the_end_is_told_and_ends_the_run(sc
     out, err = child.communicate(timeout=WAIT_SECONDS)
     assert "Traceback" not in err, err
     assert (child.returncode, out) == (1, ""), err
-    assert "the output cannot be written now: " in err
-    assert re.search(r"Error: job three: its output cannot be written: \S+: a file stands where a folder", err), err
+    assert "the output cannot be written: " in err
+    assert re.search(r"Error: job three: the output cannot be written: \S+: a file stands where a folder", err), err
     assert "the server was a temporary one, so nothing is kept" in err
+
+
+ODD_METHOD = """
+import dataclasses, time
+from voxpop.consolidation.votes.majority import Majority, MajorityState
+
+@dataclasses.dataclass(frozen=True)
+class Odd(Majority):
+    seconds: float = 0.0
+
+    @property
+    def name(self):
+        return "odd"
+
+    def state(self):
+        return OddState(self)
+
+class OddState(MajorityState):
+    method_type = Odd
+
+    def posterior(self, items=None):
+        if not self.method.seconds:
+            raise ZeroDivisionError("no idea")
+        time.sleep(self.method.seconds)
+        return super().posterior(items)
+"""
+
+
+@pytest.fixture
+def odd_method(tmp_path, monkeypatch):
+    """A user's own method, installed as packages are: it fails, or it is slow."""
+    packages = tmp_path / "packages"
+    (packages / "odd-1.0.dist-info").mkdir(parents=True)
+    (packages / "odd_method.py").write_text(ODD_METHOD)
+    (packages / "odd-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
+    (packages / "odd-1.0.dist-info" / "entry_points.txt").write_text("[voxpop.methods]\nodd = odd_method:Odd\n")
+    monkeypatch.setenv("PYTHONPATH", str(packages))
+
+
+@pytest.mark.usefixtures("odd_method")
+def test_a_method_that_fails_ends_the_run_with_what_it_said(scratch, tmp_path):
+    (tmp_path / "three.txt").write_text("x\ny\nz\n")
+    (tmp_path / "job.toml").write_text(THREE.format(more='replication=1\nmethod="odd"'))
+    child = started(scratch, tmp_path, "run", "job.toml", "--crowd", "simulated", "--out", "out")
+    out, err = child.communicate(timeout=WAIT_SECONDS)
+    assert (child.returncode, out) == (1, ""), err
+    assert "Error: job three: answers cannot be labeled: ZeroDivisionError: no idea" in err
+
+
+@pytest.mark.usefixtures("odd_method")
+def test_a_job_that_only_waits_for_its_labels_is_not_stopped(scratch, tmp_path):
+    """Labeling takes longer than the crowd waits for more to do."""
+    (tmp_path / "three.txt").write_text("x\ny\nz\n")
+    more = 'replication=1\nlease_seconds=1\nretry_seconds=0\nmethod="odd"\nmethod_parameters={seconds=6.0}'
+    (tmp_path / "job.toml").write_text(THREE.format(more=more))
+    _, err = voxpop(scratch, tmp_path, "run", "job.toml", "--crowd", "simulated", "--out", "out")
+    assert "everybody has left" not in err
+    assert len(labels(tmp_path / "out" / "three")) == 3
 
 
 def test_gold_that_names_no_item_is_told(scratch, tmp_path):

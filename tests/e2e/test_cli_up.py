@@ -346,7 +346,7 @@ def test_an_output_that_cannot_be_written_is_told_until_it_can(home):
     found = until(lambda: (view := asked(folder, "job", "show", "stuck"))["trouble"] and view)
     assert found["job"]["status"] == "InProgress"
     assert "a file stands where a folder is expected" in found["trouble"]
-    assert "trouble   its output cannot be written now" in voxpop(folder, "job", "show", "stuck").stdout
+    assert "trouble   the output cannot be written: " in voxpop(folder, "job", "show", "stuck").stdout
     (folder / "away/stuck").unlink()
     voxpop(folder, "job", "watch", "stuck")
     found = asked(folder, "job", "show", "stuck")

@@ -178,6 +178,8 @@ class Pair:
             "sealed": int(model.sealed),
             "stopping": model.stopping,
             "seq": len(model.events),
+            "reopened": len(model.reopened),
+            "named": len(model.named),
         }
 
     # -- what Redis holds ------------------------------------------------------------------------------------------
