@@ -107,6 +107,10 @@ class RecordedCrowd:
         """
         return cls(read_answers(uri), items, gold=read_gold(gold) if gold else None, **pace)
 
+    def has(self, item: str) -> bool:
+        """Return whether the job has an item of this name that somebody answered."""
+        return item in self._people
+
     def people_of(self, item: int) -> tuple[str, ...]:
         """Return who answered the item of this index, in order of their answers: the holders of its named tickets."""
         return self._people.get(self.items[item], ())

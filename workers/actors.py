@@ -46,16 +46,14 @@ def register(queue: dramatiq.Broker, services: Services) -> Enqueue:
     """Declare the actors on a queue; returns what sends them messages."""
 
     def attend(*, job: str) -> None:
-        attended = None
-        with in_work(services, "attend", job), told_if_it_fails(services.client, job, "attend"):
-            attended = consolidate.attend(services, job)
-        if attended is None:
-            return
-        # A wake that came too late for that pass and before the flag was cleared was not sent on.
-        if services.client.is_dirty(job):
-            enqueue_once(services, send, "attend", job)
-        if attended.is_finished:
-            enqueue_once(services, send, "export", job)
+        with told_if_it_fails(services.client, job, "attend"):
+            with in_work(services, "attend", job):
+                attended = consolidate.attend(services, job)
+            # A wake that came too late for that pass and before the flag was cleared was not sent on.
+            if services.client.is_dirty(job):
+                enqueue_once(services, send, "attend", job)
+            if attended.is_finished:
+                enqueue_once(services, send, "export", job)
 
     def export(*, job: str) -> None:
         with in_work(services, "export", job), told_if_it_fails(services.client, job, "export"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
+import redis
 import structlog
 
 from voxpop.broker.errors import BrokerError
@@ -42,7 +43,7 @@ def told_if_it_fails(client: Client, job: str, actor: ActorName) -> Iterator[Non
     what = WHAT_FAILS[actor]
     try:
         yield
-    except BrokerError:
+    except (BrokerError, redis.RedisError):
         raise
     except StorageError as error:
         _note(client, job, f"{what}: {error}")

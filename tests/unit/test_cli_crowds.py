@@ -53,6 +53,41 @@ def test_a_later_answer_of_the_same_person_replaces_the_earlier_one_and_is_told(
     assert answer.content == {"label": "1"}
 
 
+def test_answers_to_items_that_the_job_does_not_have_are_told():
+    items = [Item(index=0, fields={"source": "x"}, source="x")]
+    made = cast(Sources(REPLAY, EVERYTHING, {}), job(replication=1), items)
+    assert made.note == "2 answers are about items that the job does not have"
+
+
+def test_a_replay_that_could_not_say_what_was_recorded_is_refused():
+    """Nothing that somebody said is dropped without a word."""
+    answers = [*EVERYTHING, ("y", "c", "z"), ("x", "c", "z"), ("x", "d", "u")]
+    with pytest.raises(
+        CrowdError, match=r"2 recorded answers say 'z' \(and 1 more labels\), first the one of 'c' to item 'y'"
+    ):
+        cast(Sources(REPLAY, answers, {}), job(categories=("0", "1")), None)
+    own = [
+        Item(index=0, fields={"source": "x"}, source="x", categories=("0", "2")),
+        Item(index=1, fields={"source": "y"}, source="y"),
+    ]
+    with pytest.raises(CrowdError, match="1 recorded answers say '1', first the one of 'b' to item 'x'"):
+        cast(Sources(REPLAY, EVERYTHING, {}), job(categories=("0", "1", "2")), own)
+
+
+def test_items_that_nobody_answered_are_named():
+    items = [Item(index=0, fields={"source": "x"}, source="x"), Item(index=1, fields={"source": "q"}, source="q")]
+    with pytest.raises(
+        CrowdError, match=r"1 items have no recorded answer: 'q' \(item 2 of the input\); take them out"
+    ):
+        cast(Sources(REPLAY, EVERYTHING, {}), job(), items)
+
+
+def test_gold_that_nobody_could_choose_is_refused():
+    with pytest.raises(CrowdError, match="gold label 'z' of item 'x' is not among the categories"):
+        cast(Sources(REPLAY, EVERYTHING, {"x": "z", "elsewhere": "z"}), job(categories=("0", "1")), None)
+    assert cast(Sources(REPLAY, EVERYTHING, {"x": "z"}), job(), None), "without categories, gold may know more of them"
+
+
 def test_recorded_answers_meet_the_items_of_an_input_by_their_name():
     """The items of the job keep their fields; they are found by `item`, or by what they show."""
     items = [
