@@ -12,7 +12,7 @@ import msgspec
 
 from voxpop.cli.demo_evidence import Record, counted_once, handover, what_is_wrong
 from voxpop.cli.demo_scene import CATEGORIES, JOB, OUTSIDE, REPLICATION
-from voxpop.cli.output import CommandFailedError, duration, table
+from voxpop.cli.output import CommandFailedError, duration, own_command, table
 from voxpop.cli.published import published_labels
 from voxpop.cli.report import Happening, JobReport, write_report
 from voxpop.cli.scores import Answers, CountedAnswer, evaluate, fit_methods, method_title, score
@@ -334,17 +334,17 @@ def shown(summary: Summary, out: Path) -> list[RenderableType]:
 
 def next_steps(out: Path) -> list[tuple[str, str]]:
     """Return three commands that work from here, and what each does."""
-    here = quote(str(out))
+    here, voxpop = quote(str(out)), own_command()
     return [
         (
-            f"voxpop consolidate votes {here}/answers.csv --gold {here}/gold.csv",
+            f"{voxpop} consolidate votes {here}/answers.csv --gold {here}/gold.csv",
             "Merge the same answers again; --method majority does it by counting.",
         ),
         (
-            f"voxpop run {here}/job.toml --out {here}-again",
+            f"{voxpop} run {here}/job.toml --out {here}-again",
             "Run the job from its file, with the same people; change replication in it first.",
         ),
-        ("voxpop demo --seed 1 --out another-demo", "The same pictures, with other people taking each of them."),
+        (f"{voxpop} demo --seed 1 --out another-demo", "The same pictures, with other people taking each of them."),
     ]
 
 

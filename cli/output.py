@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from functools import cached_property
+from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
@@ -29,6 +32,7 @@ __all__ = [
     "WrongInputError",
     "duration",
     "exit_code_of",
+    "own_command",
     "table",
 ]
 
@@ -181,6 +185,17 @@ def table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) 
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
+
+
+def own_command() -> str:
+    """Return how to type this command again: ``voxpop`` where the shell finds it, else the path it was started by."""
+    started = Path(sys.argv[0])
+    found = shutil.which("voxpop")
+    if started.name != "voxpop" or (found and started.exists() and Path(found).samefile(started)):
+        return "voxpop"
+    with contextlib.suppress(ValueError):
+        return quote(str(started.absolute().relative_to(Path.cwd())))
+    return quote(str(started))
 
 
 def duration(seconds: float) -> str:

@@ -46,7 +46,7 @@ def _labels(uri: str, attribute: str, gold: Mapping[str, str]) -> Iterator[ItemL
     for item in read_manifest(uri):
         name = item_name(item)
         known = gold.get(name)
-        shown = name if len(name) <= MAX_NAME_CHARS else f"{name[: MAX_NAME_CHARS - 1]}…"
+        shown = name if len(name) <= MAX_NAME_CHARS else f"{name[:MAX_NAME_CHARS]}… (item {item.index + 1})"
         label = read_label(item, attribute)
         metadata = (label.metadata if label else None) or {}
         if label is not None and label.failure_reason is not None:

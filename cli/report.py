@@ -229,15 +229,20 @@ def _doubtful(found: Evaluation) -> ET.Element:
     section = _section("Items to look at again", "doubtful")
     labels = found.labels
     shown = min(MAX_SHOWN_ITEMS, max(MIN_SHOWN_ITEMS, len(labels) // 10))
-    ended = (place for place, label in enumerate(labels) if not label.reason)
-    unsure = nsmallest(shown, ended, key=lambda place: (labels[place].confidence, labels[place].item))
+    unanimous = _unanimous(found.answers)
+    disputed = (place for place, label in enumerate(labels) if not label.reason and place not in unanimous)
+    unsure = nsmallest(shown, disputed, key=lambda place: (labels[place].confidence, labels[place].item))
     missing = [place for place, label in enumerate(labels) if label.reason]
     parts = (
-        [f"The {len(unsure):,} of {len(labels) - len(missing):,} labels with the lowest confidence"] if unsure else []
+        [f"The {len(unsure):,} disputed of {len(labels) - len(missing):,} labels with the lowest confidence"]
+        if unsure
+        else []
     )
     parts += [f"{_first(shown, len(missing), 'item')} without a label"] if missing else []
     told = ", after ".join(parts)
-    section.append(_el("p", f"{told}."))
+    section.append(_el("p", f"{told}." if told else "None: everybody agreed about every item."))
+    if not parts:
+        return section
     places = [*missing[:shown], *unsure]
     said = _said(found.answers, places)
     with_gold = any(label.gold is not None for label in labels)
@@ -257,6 +262,14 @@ def _doubtful(found: Evaluation) -> ET.Element:
     heads = ("item", "label", "confidence", "answers", *(("gold", "right") if with_gold else ()))
     section.append(_table("Items with the lowest confidence", heads, rows))
     return section
+
+
+def _unanimous(answers: Answers) -> set[int]:
+    """Return the items on which several people agreed without exception."""
+    pairs = np.unique(np.stack([answers.item.astype(np.int64), answers.label.astype(np.int64)]), axis=1)
+    items, kinds = np.unique(pairs[0], return_counts=True)
+    several = np.bincount(answers.item, minlength=1)
+    return {item for item in items[kinds == 1].tolist() if several[item] > 1}
 
 
 def _said(answers: Answers, places: Sequence[int]) -> dict[int, str]:

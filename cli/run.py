@@ -23,7 +23,7 @@ import typer
 
 from voxpop.cli.interrupts import run_loop
 from voxpop.cli.options import ConfigOption, DataDirOption, JobFileArgument, JsonOption, RedisOption, examples
-from voxpop.cli.output import FAILED, CommandFailedError, Output, WrongInputError
+from voxpop.cli.output import FAILED, CommandFailedError, Output, WrongInputError, own_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +96,7 @@ def run(
     seconds = time.monotonic() - started
     has_report = True
     if view.job.output_uri:
-        again = shlex.join(["voxpop", "run", str(file), *_again(crowd, gold, target)])
+        again = f"{own_command()} {shlex.join(['run', str(file), *_again(crowd, gold, target)])}"
         has_report = _told(view, sources, target, seconds, again, printer)
     if view.job.failure_reason:
         raise CommandFailedError(f"job {view.job.name} failed: {view.job.failure_reason}")

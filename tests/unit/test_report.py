@@ -206,26 +206,39 @@ def test_the_doubtful_items_are_those_with_the_lowest_confidence_in_order(record
     assert f" {lowest[0].item} {lowest[0].label} {lowest[0].confidence:.2f} {told} {lowest[0].gold} " in text
 
 
+def test_items_that_everybody_agreed_about_need_no_second_look():
+    answers = [CountedAnswer(item, worker, "1", 0.0) for item in (0, 1) for worker in ("ann", "bob")]
+    labels = [ItemLabel(f"item {item}", "1", 0.6) for item in (0, 1)]
+    text = Page(render_report(report_of(answers, labels))).text
+    assert "None: everybody agreed about every item." in text
+    assert "Items with the lowest confidence" not in text
+    answers.append(CountedAnswer(1, "cleo", "0", 0.0))
+    text = Page(render_report(report_of(answers, labels))).text
+    assert "The 1 disputed of 2 labels with the lowest confidence." in text
+    assert "item 1 1 0.60 2 said 1, 1 said 0" in text
+
+
 def test_items_of_the_same_name_are_different_items():
     """Two lines of an input may hold the same text: their answers are not thrown together."""
     answers = [CountedAnswer(item, worker, str(item), 0.0) for item in (0, 1) for worker in ("ann", "bob")]
+    answers += [CountedAnswer(item, "cleo", str(1 - item), 0.0) for item in (0, 1)]
     labels = [ItemLabel("same", str(item), 0.9 + item / 100, gold=str(item)) for item in (0, 1)]
-    found = evaluate(columns(answers), labels, "2 answers an item")
+    found = evaluate(columns(answers), labels, "3 answers an item")
     assert [(one.n, one.accuracy) for one in (found.published, *found.scores)] == [(2, 1.0)] * 3
     text = Page(render_report(report_of(answers, labels))).text
-    assert "same 0 0.90 2 said 0 0 yes same 1 0.91 2 said 1 1 yes" in text
+    assert "same 0 0.90 2 said 0, 1 said 1 0 yes same 1 0.91 2 said 1, 1 said 0 1 yes" in text
 
 
 def test_tables_of_a_big_job_are_cut_and_say_so():
     """50 items with the least confidence and the 200 busiest workers, whatever the size of the job."""
     people = [f"p{number:03}" for number in range(260)]
     answers = [CountedAnswer(item, people[item % 250], "1", item / 50, 2.0) for item in range(5_000)]
-    answers += [CountedAnswer(item, people[250 + item % 10], "1", item / 50, 2.0) for item in range(10)]
+    answers += [CountedAnswer(item, people[250 + item % 10], "0", item / 50, 2.0) for item in range(10)]
     labels = [ItemLabel(f"item{item:05}", "1", 0.5 + item / 20_000) for item in range(5_000)]
     text = render_report(report_of(answers, labels))
     assert len(text) < 400_000
     shown = Page(text).text
-    assert "The 50 of 5,000 labels with the lowest confidence." in shown
+    assert "The 50 disputed of 5,000 labels with the lowest confidence." in shown
     assert re.findall(r"item\d{5}", shown) == [f"item{item:05}" for item in range(50)]
     assert "The 200 of 260 workers who gave the most answers." in shown
     table = shown[shown.index("Workers, the best") :]
@@ -251,7 +264,7 @@ def test_items_that_failed_come_first_with_their_reason(recorded):
     answers, labels = recorded
     declined = dataclasses.replace(labels[-1], label="", confidence=math.nan, reason="declined by everybody")
     text = Page(render_report(report_of(answers, [*labels[:-1], declined]))).text
-    assert "The 12 of 107 labels with the lowest confidence, after 1 item without a label." in text
+    assert "The 12 disputed of 107 labels with the lowest confidence, after 1 item without a label." in text
     assert f"right {declined.item} none: declined by everybody" in text
 
 

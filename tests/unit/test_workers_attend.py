@@ -1,6 +1,7 @@
 """From answers to labels and files: what one process leaves undone the next one does, and nothing is done twice."""
 
 import json
+import re
 import threading
 from collections import Counter
 from pathlib import Path
@@ -10,7 +11,7 @@ import workers_world
 
 from voxpop.broker import JobStatus
 from voxpop.broker.events import Labeled, Settled, Submitted
-from voxpop.broker.models import ItemEnd
+from voxpop.broker.models import ItemEnd, SubmitStatus
 from voxpop.formats.errors import StorageFullError
 from voxpop.workers import archive, consolidate
 from voxpop.workers import export as export_module
@@ -397,3 +398,16 @@ def test_a_big_job_gets_compressed_responses(world, monkeypatch):
     output = Path(world.here.uri("j", "output").removeprefix("file://"))
     folder = output / "j/annotations/worker-response/iteration-1"
     assert [path.name for path in folder.iterdir()] == ["part-00000.jsonl.gz"]
+
+
+def test_the_readme_shows_how_a_model_takes_work(world):
+    """Its snippet, run as it stands."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    [snippet] = re.findall(r"```python\n(from voxpop.broker import Answer.*?)```", readme, re.DOTALL)
+    world.job(3, name="reviews")
+    names = {"url": world.url, "judge": lambda text: "ab"[text == "text 1"]}
+    exec(compile(snippet, "README.md", "exec"), names)
+    assert [receipt.status for receipt in names["receipts"]] == [SubmitStatus.ACCEPTED] * 3
+    world.answer("bob", lambda item: {"label": "ab"[item == 1]}, job="reviews")
+    world.finish("reviews")
+    assert [line["reviews"] for line in world.output("reviews")] == [0, 1, 0]
