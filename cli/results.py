@@ -9,6 +9,7 @@ from voxpop.cli.output import duration, table
 from voxpop.cli.published import given_answers, published_labels
 from voxpop.cli.report import JobReport
 from voxpop.cli.scores import evaluate, method_title
+from voxpop.workers.export import MANIFEST
 from voxpop.workers.task_types import get_task_type
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluated", "reported", "shown", "summary", "unmatched_gold"]
 
-MANIFEST = "manifests/output/output.manifest"
 RESPONSES = "annotations/worker-response"
 
 

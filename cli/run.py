@@ -91,13 +91,20 @@ def run(
     target = _target(out, wanted)
     sources = read_sources(who, gold or wanted.crowd.gold)
     started = time.monotonic()
-    with _home(redis, data_dir, config) as home, _parts(home.settings, printer) as stack:
-        view = _worked(stack, wanted, sources, target, printer, kept=home.kept)
-    seconds = time.monotonic() - started
-    has_report = True
-    if view.job.output_uri:
-        again = f"{own_command()} {shlex.join(['run', str(file), *_again(crowd, gold, target)])}"
-        has_report = _told(view, sources, target, seconds, again, printer)
+    kept = ""
+    try:
+        with _home(redis, data_dir, config) as home, _parts(home.settings, printer) as stack:
+            kept = home.kept
+            view = _worked(stack, wanted, sources, target, printer, kept=kept)
+        seconds = time.monotonic() - started
+        has_report = True
+        if view.job.output_uri:
+            again = f"{own_command()} {shlex.join(['run', str(file), *_again(crowd, gold, target)])}"
+            has_report = _told(view, sources, target, seconds, again, printer)
+    except KeyboardInterrupt as interrupt:
+        # Only now, when nothing works any more, is it known what there is.
+        printer.warn(_left_behind(target, wanted.name, interrupt, kept))
+        raise
     if view.job.failure_reason:
         raise CommandFailedError(f"job {view.job.name} failed: {view.job.failure_reason}")
     if view.job.status.value != "Completed" or not has_report:
@@ -242,12 +249,23 @@ def _worked(stack: Stack, wanted: JobFile, sources: Sources, target: str, out: O
         except KeyboardInterrupt:
             with contextlib.suppress(BrokerError):
                 counters = look(services.client, wanted.name).counters
-                told = f"interrupted with {counters.answers if counters else 0:,} answers; {kept}"
-                out.warn(told + _left_over(target, wanted.name))
+                raise KeyboardInterrupt(f"with {counters.answers if counters else 0:,} answers") from None
             raise
         except _JobStuckError as error:
             raise CommandFailedError(f"{error}; {kept}{_left_over(target, wanted.name)}") from None
         return look(services.client, wanted.name)
+
+
+def _left_behind(target: str, job: str, interrupt: KeyboardInterrupt, kept: str) -> str:
+    """Say what an interrupted run has left, once everything has stopped."""
+    from voxpop.cli.jobfile import HAS_SCHEME
+    from voxpop.workers.export import MANIFEST
+
+    manifest = Path(target) / job / MANIFEST
+    if not HAS_SCHEME.match(target) and manifest.exists():
+        return f"interrupted; the labels are complete in {manifest}, the report was not written"
+    when = " ".join(["interrupted", *map(str, interrupt.args)])
+    return "; ".join(filter(None, [when, kept])) + _left_over(target, job)
 
 
 def _left_over(target: str, job: str) -> str:

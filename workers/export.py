@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from voxpop.workers.ledger import Ledger
     from voxpop.workers.services import Services
 
-__all__ = ["export"]
+__all__ = ["MANIFEST", "export"]
 
 log = structlog.get_logger()
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -364,6 +365,21 @@ def test_a_run_that_is_interrupted_says_what_is_kept_and_leaves_nothing(scratch,
         )
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
     assert not any(str(home).encode() in command for command in commands)
+
+
+def test_a_run_that_is_interrupted_when_its_labels_are_there_says_where(scratch, tmp_path):
+    """Good labels are not called unfinished."""
+    (tmp_path / "three.txt").write_text("x\n" * 30)
+    (tmp_path / "job.toml").write_text(THREE.format(more="replication=1"))
+    child = started(scratch, tmp_path, "run", "job.toml", "--crowd", "simulated", "--out", "out")
+    manifest = tmp_path / "out/three/manifests/output/output.manifest"
+    wait_until(manifest.exists, "the labels are written", WAIT_SECONDS)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=WAIT_SECONDS)
+    assert child.returncode == 130, err
+    assert f"Warning: interrupted; the labels are complete in {manifest}, the report was not written" in err
+    assert "unfinished" not in err
+    assert len(labels(tmp_path / "out/three")) == 30
 
 
 def test_an_interrupted_run_with_a_data_directory_keeps_its_job(scratch, tmp_path):
