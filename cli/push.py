@@ -54,7 +54,7 @@ def push(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Push the lines of a file to a job, and print what became of each: its item, or why it was refused.
+    """Push the lines of a file to a job, and print what was refused and why; --json tells the item of each line.
 
     A wrong line is refused, the others are added. Exit code 2 if any was refused.
     """
@@ -63,17 +63,29 @@ def push(
     out = Output(as_json=as_json)
     messages: list[Message] = []
     with open_services(load_config(redis, data_dir, config)) as services:
-        services.client.job(job)  # before the file is read: a wrong name is the likelier mistake
+        # Before the file is read: a wrong name is the likelier mistake.
+        before = services.client.shard_state(job).appended
         for batch in _batches(file, column):
             messages += _sent(services, job, batch, id_key)
+        if not messages:
+            raise WrongInputError(f"{file}: there is nothing in it; expected one object a line")
         refused = [message for message in messages if message.refused]
         if last and not refused:
             services.client.seal(job)
     if last and refused:
         out.warn(f"job {job} stays open, because lines were refused; mend them and push them with --last")
-    document = {"job": job, "accepted": len(messages) - len(refused), "refused": len(refused), "messages": messages}
-    told = [f"line {m.line}: " + (f"refused: {m.refused}" if m.refused else f"item {m.item}") for m in messages]
-    out.result(document, "\n".join([*told, f"{document['accepted']:,} accepted, {len(refused):,} refused"]))
+    accepted = len(messages) - len(refused)
+    added = len({message.item for message in messages if message.item is not None and message.item >= before})
+    document = {
+        "job": job,
+        "accepted": accepted,
+        "added": added,
+        "refused": len(refused),
+        "messages": messages,
+    }
+    told = [f"line {message.line}: refused: {message.refused}" for message in refused]
+    known = f" ({accepted - added:,} of them known already)" if added < accepted else ""
+    out.result(document, "\n".join([*told, f"{accepted:,} accepted{known}, {len(refused):,} refused"]))
     if refused:
         raise typer.Exit(WRONG_INPUT)
 

@@ -224,7 +224,7 @@ class _PartGivenUpError(Exception):
 
 def _worked(stack: Stack, wanted: JobFile, sources: Sources, target: str, out: Output, *, kept: str) -> JobView:
     """Make the job, let the crowd work until it has ended, and return how it stands then."""
-    from voxpop.broker.errors import BrokerError
+    from voxpop.broker.errors import BrokerError, ServerUnavailableError
     from voxpop.cli.connection import open_services
     from voxpop.cli.creation import create_job
     from voxpop.cli.jobfile import PoolSection
@@ -251,7 +251,7 @@ def _worked(stack: Stack, wanted: JobFile, sources: Sources, target: str, out: O
                 counters = look(services.client, wanted.name).counters
                 raise KeyboardInterrupt(f"with {counters.answers if counters else 0:,} answers") from None
             raise
-        except _JobStuckError as error:
+        except (_JobStuckError, ServerUnavailableError) as error:
             raise CommandFailedError(f"{error}; {kept}{_left_over(target, wanted.name)}") from None
         return look(services.client, wanted.name)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+import servers
 from moto.server import ThreadedMotoServer
 from waiting import wait_until
 
@@ -380,6 +381,25 @@ def test_a_run_that_is_interrupted_when_its_labels_are_there_says_where(scratch,
     assert f"Warning: interrupted; the labels are complete in {manifest}, the report was not written" in err
     assert "unfinished" not in err
     assert len(labels(tmp_path / "out/three")) == 30
+
+
+def test_a_server_that_goes_away_and_stays_away_ends_the_run_with_what_is_kept(scratch, tmp_path):
+    """The run waits for it for a while; what was answered is on that server, whenever it comes back."""
+    (tmp_path / "three.txt").write_text("x\n" * 300)
+    (tmp_path / "job.toml").write_text(THREE.format(more="replication=2"))
+    with servers.embedded_valkey() as server:
+        crowd = "simulated:workers=4,think_seconds=300"
+        child = started(
+            scratch, tmp_path, "run", "job.toml", "--crowd", crowd, "--out", "out", "--redis", server.url,
+        )  # fmt: skip
+        for line in child.stderr:
+            if "answers 0/600" in line:
+                break
+        os.kill(server.pid, signal.SIGKILL)
+        out, err = child.communicate(timeout=WAIT_SECONDS)
+    assert "Traceback" not in err, err
+    assert (child.returncode, out) == (1, ""), err
+    assert re.search(r"Error: .*; job and answers are kept on the server: `voxpop job list --redis URL`", err), err
 
 
 def test_an_interrupted_run_with_a_data_directory_keeps_its_job(scratch, tmp_path):

@@ -271,9 +271,12 @@ def test_pushed_lines_are_answered_one_by_one(home):
         == "field 'id': names the object, so text or a whole number is expected, found null"
     )
     assert "both 'source' and 'source-ref'" in refused["messages"][3]["refused"] or "source-ref" in str(refused)
+    lines.write_text("\n")
+    nothing = voxpop(folder, "push", "pushed", lines, "--last", code=2)
+    assert nothing.stderr == f"Error: {lines}: there is nothing in it; expected one object a line\n"
     lines.write_text('{"source":"a","id":"x"}\n{"source":"b","id":7}\n')
     told = voxpop(folder, "push", "pushed", lines, "--id-key", "id", "--last")
-    assert told.stdout == "line 1: item 0\nline 2: item 1\n2 accepted, 0 refused\n"
+    assert told.stdout == "2 accepted (1 of them known already), 0 refused\n"
     assert (
         json.loads(voxpop(folder, "work", "pushed", "--worker", "ann", "--json", stdin="1\n1\n").stdout)["accepted"]
         == 2
