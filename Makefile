@@ -5,10 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format soak bench clean python
+.PHONY: help demo test check format soak bench bench-peers clean python
+
+PEERS := $(patsubst benchmarks/peers/%/requirements.txt,benchmarks/.venvs/%/.installed,\
+  $(wildcard benchmarks/peers/*/requirements.txt))
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -42,12 +45,21 @@ soak: $(VENV)/.dev  ## The longer proofs: 200 concurrent histories with killed c
 	VOXPOP_HISTORIES=200 $(BIN)/python -m pytest -n 2 --timeout 3600 tests/faults/test_histories.py -k clients_are_killed
 	VOXPOP_LOCKSTEP=1500 $(BIN)/python -m pytest -n 2 --timeout 3600 tests/property/test_lockstep.py
 
-bench: $(VENV)/.dev  ## The million-item job, measured (about ten minutes)
-	$(BIN)/python -m benchmarks.million --json benchmarks/results/million.jsonl
+bench: $(VENV)/.dev bench-peers  ## Everything measured beside its peers, the million-item job included (about an hour)
+	$(BIN)/voxpop bench
+	$(BIN)/python -m benchmarks.report
+
+bench-peers: $(PEERS)  ## The systems that voxpop is measured beside, each in an environment of its own
+
+# A peer that cannot be installed is skipped by name when the benchmarks run.
+benchmarks/.venvs/%/.installed: benchmarks/peers/%/requirements.txt | python
+	$(PYTHON) -m venv --clear $(@D)
+	@if $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<; then touch $@; \
+	else echo "$* could not be installed; it will be skipped"; fi
 
 format: $(VENV)/.dev  ## Rewrite the code in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:  ## Remove what was built here
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) benchmarks/.venvs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

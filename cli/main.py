@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from voxpop.cli import agreement, config, consolidate, demo, doctor, job, pool, processes, push, run, work
+from voxpop.cli import agreement, bench, config, consolidate, demo, doctor, job, pool, processes, push, run, work
 from voxpop.cli.output import DONE, INTERRUPTED, WRONG_INPUT, Output, exit_code_of, quiet_broken_pipe
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ push.register(app)
 work.register(app)
 app.add_typer(consolidate.app, name="consolidate", rich_help_panel="Tools")
 agreement.register(app)
+bench.register(app)
 doctor.register(app)
 app.add_typer(config.app, name="config", rich_help_panel="Tools")
 
@@ -74,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _run(words: list[str]) -> int:
-    out = Output(as_json="--json" in words)
+    out = Output(as_json="--json" in words and words[0] != "bench")  # there it names a folder
     try:
         code: object = app(args=words, prog_name="voxpop", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):  # which of the two depends on the version of typer

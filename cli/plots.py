@@ -42,6 +42,7 @@ __all__ = [
     "Palette",
     "accuracy_figure",
     "calibration_figure",
+    "drawn_in",
     "plot_worker_quality",
     "save_figure",
     "speed_figure",
@@ -77,7 +78,8 @@ BINS: Final = 10
 MAX_STEPS: Final = 1_000  # of a drawn curve
 
 
-def _drawn_in(palette: Palette) -> AbstractContextManager[None]:
+def drawn_in(palette: Palette) -> AbstractContextManager[None]:
+    """Return matplotlib's settings in the house's look, for as long as a figure is drawn."""
     style: Any = {
         "axes.edgecolor": palette.line,
         "axes.facecolor": "none",
@@ -106,7 +108,7 @@ def _drawn_in(palette: Palette) -> AbstractContextManager[None]:
 
 def accuracy_figure(scores: Sequence[MethodScore], palette: Palette = LIGHT) -> Figure:
     """Draw a bar a score, its 95% interval, and its number."""
-    with _drawn_in(palette):
+    with drawn_in(palette):
         figure, axes = _canvas(0.7 + 0.52 * len(scores))
         for place, one in enumerate(scores):
             colour = _method_colour(one.method, palette)
@@ -125,7 +127,7 @@ def accuracy_figure(scores: Sequence[MethodScore], palette: Palette = LIGHT) -> 
 
 def calibration_figure(scores: Sequence[MethodScore], palette: Palette = LIGHT) -> Figure:
     """Draw the reliability diagram of each score, with the number of labels in each bin below it."""
-    with _drawn_in(palette):
+    with drawn_in(palette):
         figure = Figure(figsize=(WIDTH_INCHES, 3.9), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.1))
         start = math.floor(min(float(one.confidence.min(initial=1.0)) for one in scores) * BINS - 1e-9) / BINS
@@ -166,7 +168,7 @@ def calibration_figure(scores: Sequence[MethodScore], palette: Palette = LIGHT) 
 
 def workers_figure(rows: Sequence[WorkerRow], palette: Palette = LIGHT) -> Figure:
     """Draw estimated quality against accuracy on gold, a dot a worker, its area the number of answers."""
-    with _drawn_in(palette):
+    with drawn_in(palette):
         figure, axes = _canvas(3.5)
         known = [row for row in rows if math.isfinite(row.quality) and math.isfinite(row.gold_accuracy)]
         axes.plot([0, 1], [0, 1], color=palette.ink, linewidth=0.9, linestyle=(0, (4, 3)))
@@ -183,7 +185,7 @@ def workers_figure(rows: Sequence[WorkerRow], palette: Palette = LIGHT) -> Figur
 
 def speed_figure(rows: Sequence[WorkerRow], palette: Palette = LIGHT) -> Figure:
     """Draw time an answer against quality: on gold where it is known for everybody, else as estimated."""
-    with _drawn_in(palette):
+    with drawn_in(palette):
         figure, axes = _canvas(3.5)
         known = [row for row in rows if math.isfinite(row.median_seconds) and math.isfinite(row.quality)]
         with_gold = bool(known) and all(math.isfinite(row.gold_accuracy) for row in known)
@@ -211,7 +213,7 @@ def timeline_figure(at_seconds: ArrayLike, wanted: int, marks: Sequence[float], 
         marks: when each event happened, in order; they are numbered from 1.
         palette: the colours.
     """
-    with _drawn_in(palette):
+    with drawn_in(palette):
         figure = Figure(figsize=(WIDTH_INCHES, 2.5), layout="constrained")
         axes = figure.subplots()
         times = np.sort(np.asarray(at_seconds, dtype=np.float64))
@@ -258,7 +260,7 @@ def plot_worker_quality(result: VoteResult, path: Path, palette: Palette = LIGHT
     known = np.flatnonzero(np.isfinite(quality))
     order = known[np.argsort(-quality[known], kind="stable")]
     named = order.size <= NAMED_WORKERS
-    with _drawn_in(palette):
+    with drawn_in(palette):
         figure, axes = _canvas(max(2.2, 0.9 + 0.165 * order.size) if named else 3.5)
         places = np.arange(order.size)
         if named:
@@ -381,7 +383,7 @@ def _any_script() -> Iterator[None]:
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with _drawn_in(LIGHT), _any_script():  # text as text, and ids that are the same in every run
+    with drawn_in(LIGHT), _any_script():  # text as text, and ids that are the same in every run
         FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 

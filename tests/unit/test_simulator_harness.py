@@ -69,7 +69,7 @@ def test_tables_have_medians_and_ratios_of_the_same_repeat(harness):
     ours, peer = harness.summarise(runs)
     assert (ours.median_rate, ours.ratio, ours.repeats) == (100.0, 1.0, 3)
     assert (peer.median_rate, peer.low_rate, peer.high_rate, peer.ratio) == (25.0, 25.0, 50.0, 0.25)
-    assert "| votes | small | peer 1.0 | 3 | 25 votes/s | 25 to 50 | 0.25 |" in harness.render([ours, peer])
+    assert "| votes | small | peer 1.0 | 3 | 25 votes/s | 25 to 50 | 1/4 |" in harness.render([ours, peer])
     (alone,) = harness.summarise(run for run in runs if run.system == "peer")
     assert math.isnan(alone.ratio)
 

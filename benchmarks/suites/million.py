@@ -1,24 +1,22 @@
-"""A job of a million small items x 3, worked through by 50 simulated people in claims of 100, with everything real.
+"""The suite ``million``: a job of a million small items x 3, with everything real.
 
-    python -m benchmarks.million [--items 1000000] [--workers 50] [--replication 3] [--k 100] [--json FILE]
-
-Run it from the root of the repository. An embedded server and actor processes run as in ``voxpop up``; one process
-drives the crowd through the blocking client. Measured: rates, the driving process's memory, the server's memory over
-time, and that every item ended with a label.
+50 simulated people work through it in claims of 100. An embedded server and actor processes run as in ``voxpop up``;
+one process drives the crowd through the blocking client. Measured: rates, the driving process's memory, the server's
+memory over time, and that every item ended with a label.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from benchmarks.harness import Case, Measured, interleave, peak_rss_bytes, render, summarise, voxpop_version, write_runs
+import msgspec
+from benchmarks.harness import Case, Measured, SystemFailedError, peak_rss_bytes, voxpop_version
+from benchmarks.suite import Context, Step, Suite, Table
 
 from voxpop.broker.client import Client
 from voxpop.broker.config import Config
@@ -31,10 +29,44 @@ from voxpop.workers.services import Services
 from voxpop.workers.stack import Stack
 from voxpop.workers.supervise import State
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from benchmarks.harness import Run
+
+__all__ = ["SUITE", "Parameters"]
+
 JOB: Final = "million"
 CATEGORIES: Final = ("-1", "0", "1")
+ITEMS: Final = 1_000_000
+QUICK_ITEMS: Final = 20_000
 SAMPLE_SECONDS: Final = 1.0
 LOG_HIGH_BYTES: Final = 64 * 2**20  # claims wait beyond it: what bounds the server's memory if actors fall behind
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What can be set for this suite."""
+
+    items: Count | None = None  # by default a million, or 20,000 if it is to be quick
+    workers: Count = 50
+    replication: Count = 3
+    k: Count = 100  # items a claim
+    appendfsync: Literal["always", "everysec", "no"] = "everysec"
+
+
+def steps(context: Context) -> Sequence[Step]:
+    """Return the one thing there is to do."""
+    options: Parameters = context.parameters
+    items = options.items or (QUICK_ITEMS if context.quick else ITEMS)
+    case = f"{items} x {options.replication}, {options.workers} workers, k={options.k}"
+
+    def run(c: Context) -> Iterator[Run]:
+        system = Case("voxpop", voxpop_version(), lambda seed: run_once(options, items, seed))
+        yield from c.interleave(case, "items", [system], repeats=1)
+
+    return [Step(case, run)]
 
 
 class Sampler(threading.Thread):
@@ -100,14 +132,14 @@ def wait_until(stack: Stack, client: Client, wanted: JobStatus) -> None:
         if job.status in (wanted, JobStatus.COMPLETED):
             return
         if job.status.is_final:
-            sys.exit(f"the job ended as {job.status}: {job.failure_reason}")
+            raise SystemFailedError(f"the job ended as {job.status}: {job.failure_reason}")
         down = [part.name for part in stack.status() if part.state is State.GIVEN_UP]
         if down:
-            sys.exit(f"{', '.join(down)} gave up; see above why")
+            raise SystemFailedError(f"{', '.join(down)} gave up; see above why")
         time.sleep(0.05)
 
 
-def run_once(options: argparse.Namespace, seed: int) -> Measured:
+def run_once(options: Parameters, items: int, seed: int) -> Measured:
     """Run the whole job once."""
     with tempfile.TemporaryDirectory(prefix="vp") as folder:
         directory = Path(folder)
@@ -115,7 +147,7 @@ def run_once(options: argparse.Namespace, seed: int) -> Measured:
         with Stack(Config.load(environment={}, explicit=explicit), forward=complain) as stack:
             services = Services.from_config(stack.config)
             client = services.client
-            write_manifest(directory / "items.manifest", options.items)
+            write_manifest(directory / "items.manifest", items)
             crowd = CategoryCrowd(CategorySpec(workers=options.workers, seed=seed), CATEGORIES)
             client.create_workforce("simulated", ["127.0.0.0/8"])
             client.create_pool("crowd", "simulated", crowd.workers)
@@ -148,24 +180,25 @@ def run_once(options: argparse.Namespace, seed: int) -> Measured:
     wrong = [
         f"{name} is {found}, expected {expected}"
         for name, found, expected in (
-            ("labeled", state.labeled, options.items),
-            ("answers", answers, options.items * options.replication),
-            ("lines of the output manifest", lines, options.items),
+            ("labeled", state.labeled, items),
+            ("answers", answers, items * options.replication),
+            ("lines of the output manifest", lines, items),
         )
         if found != expected
     ]
     if wrong:
-        sys.exit("; ".join(wrong))
+        raise SystemFailedError("; ".join(wrong))
     return Measured(
         completed - started,
-        options.items,
-        figures(sampler.samples, options, ingested - started, driven - ingested, completed - driven, answers),
+        items,
+        figures(sampler.samples, options, items, ingested - started, driven - ingested, completed - driven, answers),
     )
 
 
 def figures(
     samples: list[dict[str, float]],
-    options: argparse.Namespace,
+    options: Parameters,
+    items: int,
     ingest_seconds: float,
     drive_seconds: float,
     export_seconds: float,
@@ -175,7 +208,7 @@ def figures(
     working = [sample for sample in samples if ingest_seconds <= sample["seconds"] <= ingest_seconds + drive_seconds]
     quarter = working[len(working) // 4 :] or samples
     return {
-        "items": options.items,
+        "items": items,
         "workers": options.workers,
         "replication": options.replication,
         "k": options.k,
@@ -183,7 +216,7 @@ def figures(
         "ingest_seconds": round(ingest_seconds, 2),
         "drive_seconds": round(drive_seconds, 2),
         "export_seconds": round(export_seconds, 2),
-        "items_per_second_ingested": round(options.items / ingest_seconds),
+        "items_per_second_ingested": round(items / ingest_seconds),
         "answers_per_second": round(answers / drive_seconds),
         "server_bytes_peak": max(sample["server_bytes"] for sample in samples),
         "server_bytes_at_end": samples[-1]["server_bytes"],
@@ -194,26 +227,25 @@ def figures(
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--workers", type=int, default=50)
-    parser.add_argument("--replication", type=int, default=3)
-    parser.add_argument("--k", type=int, default=100)
-    parser.add_argument("--appendfsync", choices=["always", "everysec", "no"], default="everysec")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="append the raw runs to this file")
-    options = parser.parse_args()
-    case = f"{options.items} x {options.replication}, {options.workers} workers, k={options.k}"
-    system = Case("voxpop", voxpop_version(), lambda seed: run_once(options, seed))
-    runs = list(interleave("million", case, "items", [system], repeats=options.repeats, seed=options.seed))
-    if options.json:
-        write_runs(options.json, runs)
-    print(render(summarise(runs)))
-    for run in runs:
-        print(json.dumps({name: value for name, value in run.extra.items() if name != "samples"}, indent=1))
+def tables(runs: Sequence[Run]) -> list[Table]:
+    """Return what each run measured besides its rate."""
+    if not runs:
+        return []
+    names = [name for name in runs[0].extra if name != "samples"]
+    rows = [[name.replace("_", " "), *(_shown(name, run.extra[name]) for run in runs)] for name in names]
+    return [Table("The job", ["", *(f"seed {run.seed}" for run in runs)], rows)]
 
 
-if __name__ == "__main__":
-    main()
+def _shown(name: str, value: Any) -> str:
+    if "bytes" in name:
+        return f"{value / 2**20:,.0f} MiB"
+    return f"{value:,}" if isinstance(value, (int, float)) else str(value)
+
+
+SUITE: Final = Suite(
+    name="million",
+    about="a job of a million items x 3 through server, actors and client",
+    steps=steps,
+    parameters=Parameters,
+    tables=tables,
+)
