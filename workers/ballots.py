@@ -81,8 +81,8 @@ class Ballots:
         usable = places != UNUSABLE
         return self._votes(items[usable], workers[usable], places[usable])
 
-    def hand_on(self, offered: Callable[[Sequence[int]], Mapping[int, frozenset[int]]]) -> tuple[Votes | None, int]:
-        """Return the usable votes that came since the last call (None if there are none), and how many were not usable.
+    def hand_on(self, offered: Callable[[Sequence[int]], Mapping[int, frozenset[int]]]) -> Votes | None:
+        """Return the usable votes that came since the last call; None if there are none.
 
         Args:
             offered: returns, for those of some items that offer a part of the job's categories only, which places.
@@ -91,7 +91,7 @@ class Ballots:
         items, workers, places = self._columns(new)
         self._handed_on = len(self)
         if items.size == 0:
-            return None, 0
+            return None
         usable = places != UNUSABLE
         own = offered(np.unique(items).tolist())
         if own:
@@ -99,11 +99,10 @@ class Ballots:
                 if item in own and place not in own[item]:
                     usable[row] = False
                     self._places[new.start + row] = UNUSABLE
-        rejected = items[~usable].tolist()
-        self._unusable.update(rejected)
+        self._unusable.update(items[~usable].tolist())
         items, workers, places = items[usable], workers[usable], places[usable]
         self._count(items)
-        return self._votes(items, workers, places), len(rejected)
+        return self._votes(items, workers, places)
 
     def _columns(self, rows: slice) -> list[NDArray[np.int64]]:
         columns = (self._items, self._workers, self._places)

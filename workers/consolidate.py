@@ -119,6 +119,8 @@ def _extend(services: Services, ledger: Ledger, verdicts: Mapping[int, Verdict])
             codes = services.client.extend(ledger.spec.name, batch, maximum=wish.maximum)
             refused += [item for item, code in zip(batch, codes, strict=True) if code is Code.NOBODY_LEFT]
             granted += sum(code is Code.DONE for code in codes)
+    if granted:
+        log.warning("answers that cannot be used; others are asked", job=ledger.spec.name, items=granted)
     return refused, granted
 
 

@@ -11,8 +11,6 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from voxpop.workers import archive, payloads, receipts
 from voxpop.workers.ballots import Ballots
 from voxpop.workers.fold import JobFold
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     from voxpop.workers.services import Services
 
 __all__ = ["Ledger", "Ledgers"]
-
-log = structlog.get_logger()
 
 MAX_LEDGERS: Final = 64
 
@@ -58,11 +54,9 @@ class Ledger:
                 self.fold.apply(event)
             if part.in_log:
                 self._untrimmed.append((part.last, part.log_bytes))
-        votes, rejected = self.ballots.hand_on(lambda items: self._offered(services, items))
+        votes = self.ballots.hand_on(lambda items: self._offered(services, items))
         if votes is not None:
             self.state.add(votes)
-        if rejected:
-            log.warning("answers that cannot be used", job=self.spec.name, count=rejected)
 
     def trim(self, services: Services) -> None:
         """Let the server forget what was read: everything that follows from it has been decided."""
