@@ -129,7 +129,7 @@ def _method(name: str, parameters: list[str]) -> Any:
         except json.JSONDecodeError:
             given[key] = text
     try:
-        return get_method(name, **given)
+        return get_method(name, merges="votes", **given)
     except UnknownMethodError:
         raise
     except (TypeError, ValueError) as error:

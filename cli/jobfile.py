@@ -207,13 +207,16 @@ def _check(path: Path, text: str, job: JobFile) -> None:
 
 def _check_kind(spec: JobSpec, wrong: Callable[[str, str], WrongInputError]) -> None:
     """Check what only the task type and the method know: that they exist, and take what is given."""
-    from voxpop.consolidation.method import UnknownMethodError, method_names
+    from voxpop.consolidation.method import UnknownMethodError, find_method
     from voxpop.formats.augmented import check_label_attribute
     from voxpop.formats.model import FormatError
     from voxpop.workers.task_types import get_task_type
 
-    if spec.method and spec.method not in method_names():
-        raise wrong("method", str(UnknownMethodError(spec.method)))
+    try:
+        if spec.method:
+            find_method(spec.method, merges="votes")
+    except UnknownMethodError as error:
+        raise wrong("method", str(error)) from None
     field = "label_attribute"
     try:
         check_label_attribute(spec.attribute)

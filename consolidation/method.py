@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import inspect
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Method", "State", "UnknownMethodError", "get_method", "method_names", "parameter_problem"]
+__all__ = ["Method", "State", "UnknownMethodError", "find_method", "get_method", "method_names", "parameter_problem"]
 
 A_contra = TypeVar("A_contra", contravariant=True)  # what people said, e.g. Votes
 R_co = TypeVar("R_co", covariant=True)  # labels with confidences, and what was learned of each worker
 
 ENTRY_POINTS = "voxpop.methods"
+VOTES = "votes"
 
 
 @runtime_checkable
@@ -61,31 +62,59 @@ class Method(Protocol[A_contra, R_co]):
 
 
 class UnknownMethodError(ValueError):
-    """No consolidation method is registered under this name."""
+    """No consolidation method of the kind wanted is registered under this name."""
 
-    def __init__(self, name: str) -> None:
-        known = ", ".join(method_names())
-        super().__init__(f"unknown consolidation method {name!r}; known methods: {known}")
+    def __init__(self, name: str, merges: str | None = None, *, instead: str = "") -> None:
+        kind = f" for {merges}" if merges else ""
+        found = f"{name!r} merges {instead}" if instead else f"unknown consolidation method {name!r}"
+        super().__init__(f"{found}; known methods{kind}: {', '.join(method_names(merges))}")
         self.name = name
 
 
-def method_names() -> list[str]:
-    """Return the names of all registered methods, sorted."""
-    return sorted({entry.name for entry in entry_points(group=ENTRY_POINTS)})
+def method_names(merges: str | None = None) -> list[str]:
+    """Return the names of all registered methods, sorted; of those for one kind of annotations if it is given.
+
+    To know the kind, the modules of all methods are loaded.
+    """
+    entries = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    if merges is None:
+        return sorted(entries)
+    return sorted(name for name, entry in entries.items() if _merges(entry.load()) == merges)
 
 
-def get_method(name: str, **parameters: object) -> Method[object, object]:
-    """Return the method registered as ``name`` with ``parameters``; loads only the module of that method.
+def find_method(name: str, merges: str | None = None) -> Any:
+    """Return the class registered as ``name``; loads only the module of that method.
+
+    Args:
+        name: as in the entry point.
+        merges: the kind of annotations that it has to take: "votes", "numbers", ...; None for any. A method says its kind
+            as the class attribute ``merges``; one that says nothing merges votes.
+
+    Raises:
+        UnknownMethodError: no such method; the message lists those that exist.
+    """
+    for entry in entry_points(group=ENTRY_POINTS):
+        if entry.name == name:
+            found = entry.load()
+            if merges is not None and _merges(found) != merges:
+                raise UnknownMethodError(name, merges, instead=_merges(found))
+            return found
+    raise UnknownMethodError(name, merges)
+
+
+def get_method(name: str, /, *, merges: str | None = None, **parameters: object) -> Method[object, object]:
+    """Return the method registered as ``name`` with ``parameters``; the rest as for ``find_method``.
 
     Raises:
         UnknownMethodError: no such method; the message lists those that exist.
         TypeError: the method does not take one of the parameters.
     """
-    for entry in entry_points(group=ENTRY_POINTS):
-        if entry.name == name:
-            made: Method[object, object] = entry.load()(**parameters)
-            return made
-    raise UnknownMethodError(name)
+    made: Method[object, object] = find_method(name, merges)(**parameters)
+    return made
+
+
+def _merges(method: Any) -> str:
+    return getattr(method, "merges", VOTES)
 
 
 def parameter_problem(name: str, given: Mapping[str, object], error: Exception) -> str:

@@ -9,7 +9,7 @@ answered by workers x classes .812, below majority's .869.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
@@ -47,6 +47,8 @@ class MultiLabel:
         method: any method for votes.
         threshold: how probable a class must be, between 0 and 1.
     """
+
+    merges: ClassVar[str] = "sets of labels"
 
     method: Method[Votes, VoteResult] = dataclasses.field(default_factory=DawidSkene)
     threshold: float = 0.5

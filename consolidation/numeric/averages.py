@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
@@ -40,6 +40,8 @@ class Mean:
     Attributes:
         level: how often the interval shall hold the true value.
     """
+
+    merges: ClassVar[str] = "numbers"
 
     level: float = 0.95
 
@@ -77,6 +79,8 @@ class Median:
     Attributes:
         level: how often the interval shall hold the true value.
     """
+
+    merges: ClassVar[str] = "numbers"
 
     level: float = 0.95
 

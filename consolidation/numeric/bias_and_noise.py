@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
@@ -47,6 +47,8 @@ class BiasAndNoise:
         smoothing: weight of the prior of a worker's variance, in answers; above 0.
         level: how often the interval shall hold the true value.
     """
+
+    merges: ClassVar[str] = "numbers"
 
     max_iter: int = 200
     tol: float = 1e-7

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -46,6 +46,8 @@ class BradleyTerry:
         prior: games against an average item; 0 for none.
         ties: what a tie means.
     """
+
+    merges: ClassVar[str] = "comparisons"
 
     max_iter: int = 10_000
     tol: float = 1e-7

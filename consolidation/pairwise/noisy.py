@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
@@ -49,6 +49,8 @@ class NoisyBradleyTerry:
         prior: games of each item against an average one; above 0.
         smoothing: weight of the priors of skill and bias, in comparisons; above 0.
     """
+
+    merges: ClassVar[str] = "comparisons"
 
     max_iter: int = 2000
     tol: float = 1e-5

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["choose_labels"]
+__all__ = ["choose_labels", "mix", "name_keys"]
 
 # Classes this close to the best one (relatively) are tied: sums in another order must not decide.
 _TIE_TOLERANCE: Final = 1e-9
@@ -35,15 +35,16 @@ def choose_labels(posterior: NDArray[Any], items: NDArray[Any], classes: NDArray
     tied = posterior >= (best * (1 - _TIE_TOLERANCE))[:, None]
     rows = np.flatnonzero(tied.sum(axis=1) > 1)
     if rows.size:
-        item_keys = _mix(_name_keys(items[rows]) + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64))
-        scores = _mix(item_keys[:, None] ^ _mix(_name_keys(classes))[None, :])
+        item_keys = mix(name_keys(items[rows]) + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64))
+        scores = mix(item_keys[:, None] ^ mix(name_keys(classes))[None, :])
         # 0 stands for "not tied": no tied class may have it.
         scores = np.where(tied[rows], scores | np.uint64(1), np.uint64(0))
         labels[rows] = scores.argmax(axis=1)
     return labels
 
 
-def _name_keys(names: NDArray[Any]) -> NDArray[np.uint64]:
+def name_keys(names: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return a number for each name that depends on nothing but the name."""
     return np.fromiter(
         (zlib.crc32(str(name).encode("utf-8", "surrogatepass")) for name in names.tolist()),
         dtype=np.uint64,
@@ -51,7 +52,7 @@ def _name_keys(names: NDArray[Any]) -> NDArray[np.uint64]:
     )
 
 
-def _mix(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mix(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return splitmix64 of each key (Steele, Lea and Flood, 2014)."""
     keys = keys + np.uint64(0x9E3779B97F4A7C15)
     keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -21,6 +21,8 @@ import servers
 from moto.server import ThreadedMotoServer
 from waiting import wait_until
 
+from voxpop.consolidation.method import method_names
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 BLUEBIRDS = ROOT / "simulator" / "data" / "bluebirds"
@@ -533,7 +535,10 @@ def test_consolidating_recorded_answers(scratch, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("some.csv", "--method", "best"), "unknown consolidation method 'best'; known methods: dawid_skene, majority"),
+        (
+            ("some.csv", "--method", "best"),
+            f"unknown consolidation method 'best'; known methods for votes: {', '.join(method_names('votes'))}",
+        ),
         (("none.csv",), "none.csv: no such file or folder; check the spelling"),
         (("some.csv", "--plot", "w.pdf"), "--plot w.pdf: found '.pdf', expected .png or .svg"),
         (

@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     ("line", "message"),
     [
         ('label_attribute = "a_b"', "line 3, field 'label_attribute': label attribute 'a_b': must be 1 to"),
-        ('method = "best"', "line 3, field 'method': unknown consolidation method 'best'; known methods: dawid_skene"),
+        ('method = "best"', "line 3, field 'method': unknown consolidation method 'best'; known methods for votes: "),
         (
             "method_parameters = { x = 1 }",
             "line 3, field 'method_parameters': job 'a': method_parameters: found 'x'; dawid_skene takes ",

@@ -46,13 +46,13 @@ def test_the_worked_example_has_a_stream(blocks, tmp_path):
     program = """
 from voxpop.consolidation import Votes, get_method, method_names
 from voxpop.consolidation.method import Method, State
-method = get_method("wawa", seed=3)
+method = get_method("quorum", share=0.9)
 state = method.state()
 assert isinstance(method, Method) and isinstance(state, State)
 state.add(Votes.from_columns(["i", "i", "j"], ["v", "w", "v"], ["a", "a", "b"]))
 again = type(state).load(state.save())
 assert again.method == method and again.posterior(["j"]).labels.tolist() == ["b"]
-assert {"majority", "dawid_skene", "wawa"} <= set(method_names())
+assert {"majority", "dawid_skene", "quorum"} <= set(method_names())
 """
     done = run(program, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -60,7 +60,7 @@ assert {"majority", "dawid_skene", "wawa"} <= set(method_names())
 
 def test_the_example_s_oracle_can_fail(blocks, tmp_path):
     module, declaration, oracle = blocks
-    broken = module.replace("[votes.worker_of_vote]", "[votes.worker_of_vote] ** 2")
+    broken = module.replace("leading < self.share - 1e-9", "leading < self.share + 1e-9")
     assert broken != module
     install(tmp_path, broken, declaration)
     assert "AssertionError" in run(oracle, tmp_path).stderr

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from voxpop.consolidation import Votes, get_method
-from voxpop.consolidation.method import Method, State
+from voxpop.consolidation.method import Method, State, UnknownMethodError, method_names
 from voxpop.consolidation.votes import em, engine
 from voxpop.consolidation.votes.columns import VotesError
 from voxpop.consolidation.votes.dawid_skene import DawidSkene
@@ -309,3 +309,24 @@ def test_generated_code_is_cached_on_disk():
     stats = em.pass_kernel(2).stats
     assert stats.cache_path
     assert list(Path(stats.cache_path).glob("em.pass_2-*.nbc"))
+
+
+def test_a_method_for_something_else_is_refused_by_its_kind():
+    assert "multi_label" in method_names()
+    assert "multi_label" not in method_names("votes")
+    assert get_method("multi_label", merges="sets of labels").name == "multi_label"
+    with pytest.raises(
+        UnknownMethodError, match=r"'multi_label' merges sets of labels; known methods for votes: .*majority"
+    ):
+        get_method("multi_label", merges="votes")
+    with pytest.raises(
+        UnknownMethodError, match="unknown consolidation method 'best'; known methods for numbers: bias_and_noise, "
+    ):
+        get_method("best", merges="numbers")
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_every_registered_method_has_its_name_and_starts_a_stream(name):
+    method = get_method(name)
+    assert method.name == name
+    assert method.state().method == method

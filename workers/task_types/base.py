@@ -83,7 +83,7 @@ class TaskType(abc.ABC):
         """
         name, given = spec.method or self.default_method, spec.method_parameters
         try:
-            return get_method(name, **given)
+            return get_method(name, merges="votes", **given)
         except UnknownMethodError as error:
             raise InvalidInputError(f"job {spec.name!r}: {error}") from None
         except (TypeError, ValueError) as error:
