@@ -87,8 +87,8 @@ def find_method(name: str, merges: str | None = None) -> Any:
 
     Args:
         name: as in the entry point.
-        merges: the kind of annotations that it has to take: "votes", "numbers", ...; None for any. A method says its kind
-            as the class attribute ``merges``; one that says nothing merges votes.
+        merges: the kind of annotations that it has to take: "votes", "numbers", ...; None for any. A method says its
+            kind as the class attribute ``merges``; one that says nothing merges votes.
 
     Raises:
         UnknownMethodError: no such method; the message lists those that exist.
