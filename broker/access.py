@@ -54,13 +54,13 @@ def _explain(text: str) -> str:
     )
 
 
-def check_address(address: str) -> IPv4Address | IPv6Address:
+def check_address(address: object) -> IPv4Address | IPv6Address:
     """Return the parsed address; raises InvalidInputError if it is none."""
     try:
-        return ip_address(address)
+        return ip_address(address if isinstance(address, str) else "")  # numbers and bytes would be taken too
     except ValueError:
         raise InvalidInputError(
-            f"address {address[:60]!r} is not an IPv4 or IPv6 address; pass the one that the worker connects from"
+            f"address {address!r:.62} is not an IPv4 or IPv6 address; pass the one that the worker connects from"
         ) from None
 
 

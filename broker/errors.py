@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from voxpop.broker.models import Receipt
+
 __all__ = [
     "BrokerError",
     "BusyError",
@@ -13,6 +20,7 @@ __all__ = [
     "ServerFullError",
     "ServerUnavailableError",
     "StoppedError",
+    "UnknownLeaseError",
 ]
 
 
@@ -30,6 +38,14 @@ class ConfigError(InvalidInputError):
 
 class NotFoundError(BrokerError, LookupError):
     """No such job, pool, workforce or worker, or none that this caller may see. The two look the same on purpose."""
+
+
+class UnknownLeaseError(NotFoundError):
+    """An answer names no lease of its worker. ``receipts`` are those of the other answers, which were handled."""
+
+    def __init__(self, message: str, receipts: Sequence[Receipt]) -> None:
+        super().__init__(message)
+        self.receipts = tuple(receipts)
 
 
 class ConflictError(BrokerError):

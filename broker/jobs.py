@@ -9,7 +9,7 @@ import msgspec
 
 from voxpop.broker.errors import ConflictError, InvalidInputError, NotFoundError, StoppedError
 from voxpop.broker.limits import MAX_APPEND_ITEMS, MAX_ITEMS_PER_SHARD, MAX_NAMED_TICKETS
-from voxpop.broker.models import Job, JobSpec, JobStatus, Pool, check_range
+from voxpop.broker.models import Job, JobSpec, JobStatus, Pool, check_count
 from voxpop.broker.pools import PoolOperations
 from voxpop.broker.steps import Command, Run, Step, text
 from voxpop.broker.wire import pack_pairs
@@ -28,6 +28,20 @@ def chunk_items(replication: int) -> int:
     return max(1, min(64, RECORD_BYTES // (2 + 8 * replication)))
 
 
+def as_stored(spec: JobSpec) -> JobSpec:
+    """Return a specification as it is read again: lists for tuples, say. Raises InvalidInputError for a wrong type."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(spec), type=JobSpec)
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise InvalidInputError(f"job {spec.name!r}: a value is not of its type: {error}") from None
+
+
+def differences(stored: JobSpec, asked: JobSpec) -> str:
+    """Return which fields of a stored job are not what is asked for now, and how they differ; empty if none."""
+    pairs = [(name, getattr(stored, name), getattr(asked, name)) for name in JobSpec.__struct_fields__]
+    return ", ".join(f"{name} {old!r:.60} -> {new!r:.60}" for name, old, new in pairs if old != new)
+
+
 class JobOperations(PoolOperations):
     """Operations on jobs and their input."""
 
@@ -37,7 +51,14 @@ class JobOperations(PoolOperations):
         self._specs: dict[str, JobSpec] = {}
 
     def create_job(self, spec: JobSpec, request_token: str = "") -> Step[Job]:
-        """Make a job; the same request again (same token) returns the same job. "" = a request of its own."""
+        """Make a job; the same request again (same token) returns the same job. "" = a request of its own.
+
+        Raises:
+            ConflictError: there is another job of this name; or the request made one, and asked for something else.
+            InvalidInputError: a value of the specification is not of its type.
+            NotFoundError: there is no such pool.
+        """
+        spec = as_stored(spec)
         yield from self._pool_of(spec)
         made, _ = yield Run(
             "create_job", (self.keys.job(spec.name),), (msgspec.json.encode(spec), request_token or uuid4().hex)
@@ -47,6 +68,11 @@ class JobOperations(PoolOperations):
                 f"job {spec.name!r} exists; choose another name, or look at it: voxpop job show {spec.name}"
             )
         job = yield from self.job(spec.name)
+        if other := differences(job.spec, spec):
+            raise ConflictError(
+                f"job {spec.name!r} was made by this request, which asked for something else then: {other}; "
+                "ask for the same again, or make another job under another request token"
+            )
         yield from self.open_job(job)
         return job
 
@@ -62,10 +88,11 @@ class JobOperations(PoolOperations):
         """Open the job's shards; done again, it changes nothing. Repairs a creation that was cut short."""
         spec, keys = job.spec, self.keys.shard(job.name)
         yield Command(("ZADD", self.keys.jobs, job.created_at_ms, job.name))
-        # Register before reading the epoch: a change of the pool from here on reaches the shard.
+        # Register before reading the epoch: a change of the pool from here on reaches the shard, open or not. Tell the
+        # shard before it opens: it lets nobody in whom an earlier change shut out.
         yield Command(("SADD", self.keys.pool_shards(spec.pool), f"{job.name}/0"))
         pool = yield from self.pool(spec.pool)
-        epoch, people = pool.epoch, len(pool.members)
+        yield Run("learn_pool", keys.all(), (pool.epoch, len(pool.members)))
         yield Run(
             "open",
             keys.all(),
@@ -77,11 +104,8 @@ class JobOperations(PoolOperations):
                 spec.declines_allowed,
                 self.log_high_bytes,
                 int(spec.clock == "caller"),
-                epoch,
-                people,
             ),
         )
-        yield Run("learn_pool", keys.all(), (0, epoch, people))
 
     def job(self, name: str) -> Step[Job]:
         """Return a job."""
@@ -166,8 +190,8 @@ class JobOperations(PoolOperations):
             ConflictError: a gap before ``at``, a known object id, or the input is complete; nothing was appended.
             StoppedError: the job takes nothing any more.
         """
-        check_range("count", count, 1, MAX_APPEND_ITEMS)
-        check_range("at", at, -1, MAX_ITEMS_PER_SHARD - count)
+        check_count("count", count, 1, MAX_APPEND_ITEMS)
+        check_count("at", at, -1, MAX_ITEMS_PER_SHARD - count)
         if ids and len(ids) != count:
             raise InvalidInputError(f"{len(ids)} object ids for {count} items; pass one an item or none")
         self._check_named(count, named)

@@ -83,7 +83,7 @@ class Keys(msgspec.Struct, frozen=True):
         return f"{self.prefix}:jobs"
 
     def workforce(self, workforce: str) -> str:
-        """Hash: the workforce's allowlist."""
+        """Hash: the workforce's allowlist and its version."""
         return f"{self.prefix}:{{wf.{workforce}}}"
 
     def worker_index(self, workforce: str) -> str:
@@ -95,17 +95,12 @@ class Keys(msgspec.Struct, frozen=True):
         return f"{self.prefix}:{{wf.{workforce}}}:pools"
 
     @property
-    def workforces(self) -> str:
-        """Set of all workforces."""
-        return f"{self.prefix}:workforces"
-
-    @property
     def pools(self) -> str:
         """Set of all pools."""
         return f"{self.prefix}:pools"
 
     def pool(self, pool: str) -> str:
-        """Hash: the pool's workforce, allowlist copy and access epoch."""
+        """Hash: the pool's workforce, copy of its allowlist with the version, and access epoch."""
         return f"{self.prefix}:{{pool.{pool}}}"
 
     def members(self, pool: str) -> str:

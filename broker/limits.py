@@ -24,6 +24,7 @@ MAX_CLAIM_ITEMS: Final = 1_000
 MAX_SUBMIT_ANSWERS: Final = 1_000
 MAX_APPEND_ITEMS: Final = 10_000
 MAX_ANSWER_BYTES: Final = 1_000_000
+MAX_ANSWER_SECONDS: Final = 366 * 86_400  # that somebody says to have spent on one answer
 MAX_PUSH_ITEMS: Final = 1_000
 MAX_ALLOWLIST_RANGES: Final = 10_000
 MAX_WAIT_SECONDS: Final = 60.0

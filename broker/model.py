@@ -213,10 +213,11 @@ class Shard:
     def _close_if_nobody_is_left(self, item: int, closed: list[int], requeue: dict[int, bool]) -> None:
         """Close an item that somebody passed on once everybody else of the pool has spoken.
 
-        Former holders who may try again count as people to come, and so does who holds a lease.
+        Former holders who may try again count as people to come, and so does who holds a lease. A pool with fewer
+        people than an item's tickets waits for more of them, whether somebody passed the item on or not.
         """
         record = self.items[item]
-        if record.closed or not record.declines or record.reserved:
+        if record.closed or not record.declines or record.reserved or self.people < self.replication:
             return
         states = [slot.state for slot in record.slots.values()]
         spoken = sum(state in (State.ANSWERED, State.DECLINED) for state in states)
@@ -662,10 +663,9 @@ class Shard:
         self._log(lambda seq, at: Labeled(seq, at, list(labels)))
         return (now,)
 
-    def learn_pool(self, now_ms: int, epoch: int, people: int) -> tuple[int]:
+    def learn_pool(self, epoch: int, people: int) -> tuple[int]:
         """learn_pool.lua."""
         if epoch >= self.epoch:
-            self._tick(now_ms)
             self.epoch, self.people = epoch, people
         return (self.epoch,)
 

@@ -11,8 +11,9 @@ import base64
 import binascii
 import re
 import struct
+from collections.abc import Iterable
 from enum import Enum, StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -42,10 +43,14 @@ __all__ = [
     "SubmitStatus",
     "Token",
     "Workforce",
+    "check_count",
+    "check_list",
     "check_name",
+    "check_range",
     "check_worker",
 ]
 
+T = TypeVar("T")
 
 # Control characters, line and paragraph separators, lone surrogates. Not all that str.isprintable refuses: there are
 # scripts whose words need a zero-width non-joiner or a space of their own.
@@ -93,7 +98,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __post_init__(self) -> None:
         check_name("job name", self.name)
         check_name("pool name", self.pool)
-        check_range("replication", self.replication, 0 if self.assignment == "named" else 1, MAX_REPLICATION)
+        check_count("replication", self.replication, 0 if self.assignment == "named" else 1, MAX_REPLICATION)
         if self.assignment == "named" and self.replication:
             raise InvalidInputError(
                 f"replication is {self.replication} but assignment is 'named': every ticket is then for one worker; "
@@ -101,7 +106,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             )
         check_range("lease_seconds", self.lease_seconds, 0.001, MAX_LEASE_SECONDS)
         check_range("retry_seconds", self.retry_seconds, 0, MAX_LEASE_SECONDS)
-        check_range("max_declines", self.max_declines, 0, 255)
+        check_count("max_declines", self.max_declines, 0, 255)
         if len(self.categories) > MAX_CATEGORIES:
             raise InvalidInputError(f"categories: {len(self.categories)} given, at most {MAX_CATEGORIES} allowed")
         if len(set(self.categories)) != len(self.categories):
@@ -298,25 +303,46 @@ class Settlement(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-def check_range(what: str, value: float, low: float, high: float) -> None:
-    """Raise InvalidInputError unless low <= value <= high."""
+def check_range(what: str, value: object, low: float, high: float) -> None:
+    """Raise InvalidInputError unless ``value`` is a number and low <= value <= high."""
+    if not isinstance(value, int | float):
+        raise InvalidInputError(f"{what} is {value!r:.82}; expected a number, {low} to {high}")
     if not low <= value <= high:
         raise InvalidInputError(f"{what} is {value}; expected {low} to {high}")
 
 
-def check_name(what: str, name: str) -> str:
+def check_count(what: str, value: object, low: int, high: int) -> None:
+    """Raise InvalidInputError unless ``value`` is a whole number and low <= value <= high."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidInputError(f"{what} is {value!r:.82}; expected a whole number, {low} to {high}")
+    check_range(what, value, low, high)
+
+
+def check_name(what: str, name: object) -> str:
     """Return ``name`` if it may name a job, pool or workforce; raise InvalidInputError otherwise."""
-    if not re.fullmatch(NAME_PATTERN, name):
+    if not isinstance(name, str) or not re.fullmatch(NAME_PATTERN, name):
         raise InvalidInputError(
-            f"{what} {name[:80]!r} is not allowed: 1 to 63 letters and digits, with single '-', '_' or '.' between them"
+            f"{what} {name!r:.82} is not allowed: 1 to 63 letters and digits, with single '-', '_' or '.' between them"
         )
     return name
 
 
-def check_worker(worker: str) -> str:
+def check_worker(worker: object) -> str:
     """Return ``worker`` if it may identify a person or model; raise InvalidInputError otherwise."""
-    if not 0 < len(worker) <= MAX_WORKER_ID_CHARS or not worker.isprintable():
+    if not isinstance(worker, str) or not 0 < len(worker) <= MAX_WORKER_ID_CHARS or not worker.isprintable():
         raise InvalidInputError(
-            f"worker id {worker[:80]!r} is not allowed: 1 to {MAX_WORKER_ID_CHARS} printable characters"
+            f"worker id {worker!r:.82} is not allowed: 1 to {MAX_WORKER_ID_CHARS} printable characters"
         )
     return worker
+
+
+def check_list(what: str, values: object, kind: type[T]) -> list[T]:
+    """Return ``values`` as a list; raise InvalidInputError unless it is a sequence of ``kind``, and no single one."""
+    expected = f"expected a list of {'texts' if kind is str else kind.__name__}"
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InvalidInputError(f"{what}: found {values!r:.82}; {expected}")
+    found = list(values)
+    for place, value in enumerate(found, 1):
+        if not isinstance(value, kind):
+            raise InvalidInputError(f"{what}: found {value!r:.82} in place {place}; {expected}")
+    return found

@@ -340,13 +340,15 @@ class Replay:
         if not self._closing <= set(numbers):
             self.blame("7 told", f"items {sorted(numbers)} are said to have closed; expected {sorted(self._closing)}")
         self._closing.clear()
+        # A pool with fewer people than an item's tickets waits for more of them.
+        least = max(self.spec.least_people, self.spec.replication)
         for number in sorted(deserted):
             item = self.items[number]
             spoken = item.count("answered", "declined")
             if item.closed or item.waiting or item.count("held") or not item.declines or item.wants_nothing:
                 self.blame("7 told", f"item {number} is said to have closed, but it waits for somebody, or for nothing")
-            elif spoken < self.spec.least_people:
-                self.blame("7 told", f"item {number} closed when {spoken} of {self.spec.least_people} had spoken")
+            elif spoken < least:
+                self.blame("7 told", f"item {number} closed when {spoken} of at least {least} had spoken")
             item.granted = item.count("answered")
             item.closed = True
 

@@ -8,7 +8,7 @@ from voxpop.broker.errors import NotFoundError
 from voxpop.broker.events import Event, decode
 from voxpop.broker.jobs import JobOperations
 from voxpop.broker.limits import MAX_TICKETS
-from voxpop.broker.models import Settlement, ShardState, check_range
+from voxpop.broker.models import Settlement, ShardState, check_count
 from voxpop.broker.scripts import COUNTERS
 from voxpop.broker.steps import Command, Run, Step
 from voxpop.broker.wire import Code, pack_items, pack_pairs
@@ -93,8 +93,8 @@ class UpkeepOperations(JobOperations):
             For each item, then for each pair: DONE, SETTLED, OVER_MAXIMUM, UNKNOWN, for an item also NOBODY_LEFT
             (everybody of the pool has or had it), for a pair also HAS_IT.
         """
-        check_range("tickets", tickets, 1, MAX_TICKETS)
-        check_range("maximum", maximum, 0, MAX_TICKETS)
+        check_count("tickets", tickets, 1, MAX_TICKETS)
+        check_count("maximum", maximum, 0, MAX_TICKETS)
         args = (now_ms, maximum, tickets, pack_items(items), pack_pairs(named))
         reply = yield Run("extend", self.keys.shard(job).all(), args)
         return [Code(code) for code in reply[1]]

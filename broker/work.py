@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from voxpop.broker.access import Allowlist, Verdict, check_address
-from voxpop.broker.errors import BusyError, InvalidInputError, NotFoundError
+from voxpop.broker.access import Verdict, check_address
+from voxpop.broker.errors import BusyError, InvalidInputError, NotFoundError, UnknownLeaseError
 from voxpop.broker.limits import (
     MAX_ANSWER_BYTES,
+    MAX_ANSWER_SECONDS,
     MAX_CLAIM_ITEMS,
     MAX_LEASE_SECONDS,
     MAX_SUBMIT_ANSWERS,
@@ -25,6 +26,8 @@ from voxpop.broker.models import (
     Receipt,
     SubmitStatus,
     Token,
+    check_count,
+    check_list,
     check_range,
     check_worker,
 )
@@ -64,20 +67,19 @@ class WorkOperations(UpkeepOperations):
         if verdict is None:
             keys = self._pool_keys(spec.pool)
             epoch, index = yield Run("verdict", keys, (worker,))
-            allowlist = self.access.allowlist(spec.pool, epoch)
-            if allowlist is None:
-                allowlist = yield from self._learn_allowlist(spec.pool)
-            allowed = allowlist.allows(address)
-            if index < 0 or not allowed:
+            if index < 0 or not (yield from self._is_allowed(spec.pool, epoch, address)):
                 yield from self._count_refusal(spec.pool, "address" if index >= 0 else "member", worker)
                 raise NotFoundError(not_found(job))
             verdict = Verdict(index, epoch)
             self.access.remember(spec.pool, worker, address, verdict)
         return spec, verdict
 
-    def _learn_allowlist(self, pool: str) -> Step[Allowlist]:
-        allow, epoch = yield Command(("HMGET", self.keys.pool(pool), "allow", "epoch"))
-        return self.access.learn(pool, int(epoch or 0), tuple(json.loads(allow or "[]")))
+    def _is_allowed(self, pool: str, epoch: int, address: str) -> Step[bool]:
+        allowlist = self.access.allowlist(pool, epoch)
+        if allowlist is None:
+            allow, epoch = yield Command(("HMGET", self.keys.pool(pool), "allow", "epoch"))
+            allowlist = self.access.learn(pool, int(epoch), tuple(json.loads(allow)))
+        return allowlist.allows(address)
 
     def _count_refusal(self, pool: str, reason: str, worker: str) -> Step[None]:
         seconds, _ = yield Command(("TIME",))
@@ -129,7 +131,7 @@ class WorkOperations(UpkeepOperations):
             BusyError: the event log is full until the actors have archived it.
             InvalidInputError: ``k`` or a time is out of range, or a wait is asked for while the caller holds the clock.
         """
-        check_range("k", k, 1, MAX_CLAIM_ITEMS)
+        check_count("k", k, 1, MAX_CLAIM_ITEMS)
         check_range("wait_seconds", wait_seconds, 0, MAX_WAIT_SECONDS)
         check_range("lease_seconds", lease_seconds, 0, MAX_LEASE_SECONDS)
         spec, _ = yield from self._admit(job, worker, address)
@@ -171,28 +173,36 @@ class WorkOperations(UpkeepOperations):
         """Hand in answers. Repeating a submit is safe: the same answers get the same receipts.
 
         Raises:
-            InvalidInputError: too many answers, one over the size limit, or not JSON; nothing was submitted.
-            NotFoundError: no such job or lease, or not for this worker or address.
+            InvalidInputError: too many answers, one over the size limit, not JSON, or with a time that is none; nothing
+                was submitted.
+            UnknownLeaseError: some answers name no lease of this worker; the others were handled, and the error has
+                their receipts.
+            NotFoundError: no such job, or not for this worker or address; nothing was submitted.
         """
-        check_range("answers in one call", len(answers), 1, MAX_SUBMIT_ANSWERS)
+        answers = check_list("answers", answers, Answer)
+        check_count("answers in one call", len(answers), 1, MAX_SUBMIT_ANSWERS)
         tokens = [Token.decode(answer.token) for answer in answers]
         parts: list[Any] = []
         for answer, token in zip(answers, tokens, strict=True):
+            check_range(f"answer to item {token.item}: seconds", answer.seconds, 0, MAX_ANSWER_SECONDS)
             content = encode_content(answer.content, token.item)
             parts += (repr(float(answer.seconds)), content)
         _, reply = yield from self._admitted(job, worker, address, "submit", now_ms, pack_tokens(tokens), *parts)
         _, _, codes, wake = reply
         yield from self._wake(job, wake)
-        if Code.UNKNOWN in codes:
-            place = codes.index(Code.UNKNOWN)
-            others = f"; the other {len(codes) - 1} answers were handled" if len(codes) > 1 else ""
-            raise NotFoundError(
-                f"job {job!r}: answer {place + 1} of {len(codes)} names no lease of worker {worker!r}{others}"
-            )
-        return [
+        receipts = [
             Receipt(answer.token, token.item, SUBMIT_STATUS[Code(code)])
             for answer, token, code in zip(answers, tokens, codes, strict=True)
+            if code != Code.UNKNOWN
         ]
+        if Code.UNKNOWN in codes:
+            others = f"; the other {len(receipts)} of the call were handled" if receipts else ""
+            raise UnknownLeaseError(
+                f"job {job!r}: answer {codes.index(Code.UNKNOWN) + 1} of {len(codes)} names no lease of worker "
+                f"{worker!r}{others}",
+                receipts,
+            )
+        return receipts
 
     def renew(
         self,
@@ -209,9 +219,8 @@ class WorkOperations(UpkeepOperations):
         Returns:
             The new deadline (ms) by token; tokens whose lease had ended are missing.
         """
-        check_range("tokens in one call", len(tokens), 1, MAX_SUBMIT_ANSWERS)
         check_range("lease_seconds", lease_seconds, 0, MAX_LEASE_SECONDS)
-        packed = pack_tokens([Token.decode(token) for token in tokens])
+        tokens, packed = packed_tokens(tokens)
         _, reply = yield from self._admitted(job, worker, address, "renew", now_ms, packed, int(lease_seconds * 1000))
         _, _, deadline, codes = reply
         return {token: deadline for token, code in zip(tokens, codes, strict=True) if code == Code.DONE}
@@ -231,8 +240,7 @@ class WorkOperations(UpkeepOperations):
     def _give_back(
         self, job: str, worker: str, address: str, tokens: Sequence[str], how: str, now_ms: int
     ) -> Step[int]:
-        check_range("tokens in one call", len(tokens), 1, MAX_SUBMIT_ANSWERS)
-        packed = pack_tokens([Token.decode(token) for token in tokens])
+        _, packed = packed_tokens(tokens)
         _, reply = yield from self._admitted(job, worker, address, "giveback", now_ms, packed, how)
         yield from self._wake(job, reply[3])
         return sum(code in (Code.DONE, Code.REPEATED) for code in reply[2])
@@ -244,6 +252,13 @@ def not_found(job: str) -> str:
         f"job {job!r} not found: there is none of this name, or none for this worker at this address. "
         "The requester sees members and allowed addresses with `voxpop pool show`"
     )
+
+
+def packed_tokens(tokens: Sequence[str]) -> tuple[list[str], bytes]:
+    """Return the lease tokens of one call as a list, and packed for a script; raises InvalidInputError."""
+    found = check_list("tokens", tokens, str)
+    check_count("tokens in one call", len(found), 1, MAX_SUBMIT_ANSWERS)
+    return found, pack_tokens([Token.decode(token) for token in found])
 
 
 def encode_content(content: Any, item: int) -> bytes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from voxpop.broker.errors import ConflictError, NotFoundError
+from voxpop.broker.errors import BrokerError, ConflictError, NotFoundError
 from voxpop.broker.models import JobStatus
 from voxpop.cli.output import WRONG_INPUT, CommandFailedError, WrongInputError, exit_code_of
 from voxpop.cli.status import check_people, make_pool
@@ -29,7 +29,7 @@ from voxpop.workers.ingest import ItemCheck, ingest
 from voxpop.workers.task_types import get_task_type
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from voxpop.broker.models import Job, JobSpec
     from voxpop.cli.jobfile import JobFile
@@ -50,42 +50,66 @@ def create_job(services: Services, wanted: JobFile, out: Output, *, token: str =
         services: the broker and the storage.
         wanted: the job file.
         out: hears of progress and of what was left out.
-        token: names the request: the same request again finds the job that it made.
+        token: names the request: the same request again finds the job that it made, and goes on queueing its input.
+            People are left as they have become since.
         changes: fields of the job that win over the file's.
 
     Raises:
         WrongInputError, FormatError, InvalidInputError, StorageError: something is wrong; nothing was changed.
         CommandFailedError: the output cannot be written now; nothing was changed.
-        ConflictError: there is another job of this name, or the pool is in another workforce.
+        ConflictError: there is another job of this name, or the request made one and asks for something else now, or
+            the pool is in another workforce; nothing was changed.
     """
     client = services.client
     defaults = {"lease_seconds": services.config.lease_seconds, "retry_seconds": services.config.retry_seconds}
     left_out = {name: value for name, value in defaults.items() if getattr(wanted, name) is UNSET}
-    spec = wanted.spec(**{"output": wanted.output.dir, **left_out, **changes})
+    spec = wanted.spec(**{"output": wanted.output.dir, "input": wanted.input.manifest, **left_out, **changes})
     get_task_type(spec.task_type).check_spec(spec)
-    is_taken = _is_taken(services, spec.name)
-    if is_taken and not token:
+    earlier = _job_of(services, spec.name)
+    if earlier is not None and not token:
         raise ConflictError(
             f"job {spec.name!r} exists; choose another name, or look at it: voxpop job show {spec.name}"
         )
-    allow = None if wanted.workforce.allow is UNSET else wanted.workforce.allow
-    people = (wanted.pool.name, wanted.workforce.name, wanted.pool.members, allow)
-    check_people(client, *people)
-    if spec.output:
-        check_writable(spec.output)
-    if "input" not in changes:
-        spec = replace(spec, input=find_input(services, wanted, out))
-    if spec.input:
-        _check_input(services, spec, wanted.pool.members, out)
-    if is_taken:
-        client.create_job(spec, token)  # refused, if another request made that job, before anybody joins the pool
-    make_pool(client, *people)
-    client.create_job(spec, token)
+    if earlier is not None:
+        # The manifest that was made for it then is its input still: another one would be another input.
+        client.create_job(replace(spec, input=earlier.spec.input) if wanted.input.files else spec, token)
+    else:
+        _make(services, wanted, spec, out, token)
     ingest(services, spec.name, progress=lambda stage, items, part: _tell(out, stage, items, part))
     job = client.job(spec.name)
     if job.status is JobStatus.FAILED:  # the input changed between the check and the queueing
         raise WrongInputError(f"job {spec.name!r} failed: {job.failure_reason}")
     return job
+
+
+def _make(services: Services, wanted: JobFile, spec: JobSpec, out: Output, token: str) -> None:
+    """Check everything; then make the pool, and the job."""
+    allow = None if wanted.workforce.allow is UNSET else wanted.workforce.allow
+    people = (wanted.pool.name, wanted.workforce.name, wanted.pool.members, allow)
+    check_people(services.client, *people)
+    if spec.output:
+        check_writable(spec.output)
+    with contextlib.ExitStack() as stack:
+        if wanted.input.files and not spec.input:
+            spec = replace(spec, input=find_input(services, wanted, out))
+            stack.enter_context(_dropped_unless_used(services, spec.name, spec.input))
+        if spec.input:
+            _check_input(services, spec, wanted.pool.members, out)
+        make_pool(services.client, *people)
+        services.client.create_job(spec, token)
+
+
+@contextlib.contextmanager
+def _dropped_unless_used(services: Services, job: str, uri: str) -> Iterator[None]:
+    """Remove a manifest that was just made if what follows fails and no job has it as its input."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(StorageError, BrokerError):  # without an answer it is not known, and it stays
+            found = _job_of(services, job)
+            if found is None or found.spec.input != uri:
+                storage.delete(uri)
+        raise
 
 
 def find_input(services: Services, wanted: JobFile, out: Output) -> str:
@@ -136,13 +160,12 @@ def check_writable(place: str) -> None:
                 one.rmdir()
 
 
-def _is_taken(services: Services, name: str) -> bool:
+def _job_of(services: Services, name: str) -> Job | None:
     """Look for the name before a long input is read; the creation itself decides."""
     try:
-        services.client.job(name)
+        return services.client.job(name)
     except NotFoundError:
-        return False
-    return True
+        return None
 
 
 def _check_input(services: Services, spec: JobSpec, joining: Sequence[str], out: Output) -> None:

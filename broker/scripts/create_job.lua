@@ -1,6 +1,7 @@
 --- create_job: take a job's name.
 --
--- Guarantee: a name is taken once; the same request (same token) again gets the same reply, whatever else it says.
+-- Guarantee: a name is taken once; the same request (same token) again gets the same reply. Whether it asks
+--   for the same is for the caller to compare.
 -- KEYS: 1 job
 -- ARGV: 1 specification (JSON)  2 request token
 -- Reply: {"ok" | "repeated" | "conflict", created_at_ms}

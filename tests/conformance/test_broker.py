@@ -1,14 +1,16 @@
 """One suite for both clients on both servers: what every operation on jobs, items and leases promises to its caller."""
 
+import math
 import os
 import threading
 
+import msgspec
 import pytest
 import redis
 import servers
 from callers import INSIDE, Caller, job, wait_until_blocked
 
-from voxpop.broker import Answer, ClaimStatus, ItemEnd, JobSpec, JobStatus, Settlement, SubmitStatus
+from voxpop.broker import Answer, ClaimStatus, ItemEnd, JobSpec, JobStatus, Receipt, Settlement, SubmitStatus
 from voxpop.broker.errors import (
     BrokerError,
     BusyError,
@@ -17,6 +19,7 @@ from voxpop.broker.errors import (
     NotFoundError,
     ServerUnavailableError,
     StoppedError,
+    UnknownLeaseError,
 )
 from voxpop.broker.events import Appended, Closed, Extended, Labeled, Settled, Submitted
 from voxpop.broker.keys import Keys
@@ -69,6 +72,35 @@ def test_create_job_is_repeated_under_its_request_token_only(broker):
         with pytest.raises(ConflictError, match="'job' exists; choose another name"):
             broker.create_job(spec, token)
     assert broker.jobs() == ["other", "job"]
+
+
+def test_a_request_that_asks_for_something_else_is_refused(broker):
+    """The token names one request; what it made is not changed behind anybody's back."""
+    job(broker, name="other")
+    spec = JobSpec(
+        name="job", task_type="text_single_label", pool="team", method_parameters={"prior": (1, 2)}, lease_seconds=60
+    )
+    made = broker.create_job(spec, "token")
+    assert broker.create_job(spec, "token") == made, "a tuple is stored as a list, which is no difference"
+    broker.create_pool("night", "private")
+    other = msgspec.structs.replace(spec, replication=5, pool="night")
+    with pytest.raises(
+        ConflictError, match=r"asked for something else then: pool 'team' -> 'night', replication 3 -> 5;"
+    ):
+        broker.create_job(other, "token")
+    assert broker.job("job") == made
+
+
+@pytest.mark.parametrize("wrong", [{"title": 5}, {"categories": 7}, {"method_parameters": {"prior": object()}}])
+def test_a_specification_with_a_value_of_another_type_takes_no_name(broker, wrong):
+    job(broker, name="other")
+    spec = JobSpec(name="job", task_type="text_single_label", pool="team")
+    for name, value in wrong.items():  # past the checks of the constructor
+        msgspec.structs.force_setattr(spec, name, value)
+    with pytest.raises(InvalidInputError, match="job 'job': a value is not of its type: "):
+        broker.create_job(spec)
+    with pytest.raises(NotFoundError):
+        broker.job("job")
 
 
 def test_create_job_needs_its_pool(broker):
@@ -253,21 +285,76 @@ def test_submit_refuses_what_is_wrong_and_takes_nothing(broker):
         ([Answer("nonsense", "a")], "lease token 'nonsense' is not one that claim returned"),
         ([Answer(mine.leases[0].token, "a"), Answer(mine.leases[1].token, object())], "item 1 is not plain JSON"),
         ([Answer(mine.leases[0].token, "x" * 1_000_000)], "item 0 has 1000002 bytes; at most 1000000"),
+        *(
+            (
+                [Answer(mine.leases[1].token, "a", seconds)],
+                r"answer to item 1: seconds is .*; expected (a number, )?0 to",
+            )
+            for seconds in (math.nan, math.inf, -3, 1e300, "1.5", None)
+        ),
+        (Answer(mine.leases[0].token, "a"), r"answers: found Answer\(.*; expected a list of Answer"),
+        ([mine.leases[0].token], "answers: found 'A.*' in place 1; expected a list of Answer"),
+        (None, "answers: found None; expected a list of Answer"),
     ):
         with pytest.raises(InvalidInputError, match=message):
             broker.submit("job", "ann", INSIDE, wrong)
     assert broker.shard_state("job").answers == 0
 
 
-def test_submit_under_anothers_lease_is_not_found(broker):
-    """The other answers of the call are handled, and the error says so."""
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda broker, _: take(broker, k="3"), "k is '3'; expected a whole number, 1 to 1000"),
+        (lambda broker, _: take(broker, k=2.5), "k is 2.5; expected a whole number, 1 to 1000"),
+        (lambda broker, _: take(broker, k=True), "k is True; expected a whole number, 1 to 1000"),
+        (lambda broker, _: take(broker, wait_seconds="1"), "wait_seconds is '1'; expected a number, 0 to 60"),
+        (lambda broker, _: take(broker, lease_seconds=None), "lease_seconds is None; expected a number"),
+        (lambda broker, _: take(broker, None), "worker id None is not allowed"),
+        (lambda broker, _: take(broker, b"ann"), "worker id b'ann' is not allowed"),
+        (lambda broker, _: broker.claim("job", "ann", None), "address None is not an IPv4 or IPv6 address"),
+        (lambda broker, _: broker.claim("job", "ann", 167772161), "address 167772161 is not an IPv4 or IPv6 address"),
+        (
+            lambda broker, token: broker.renew("job", "ann", INSIDE, token),
+            "tokens: found 'A.*'; expected a list of texts",
+        ),
+        (lambda broker, _: broker.release("job", "ann", INSIDE, [None]), "tokens: found None in place 1"),
+        (lambda broker, _: broker.decline("job", "ann", INSIDE, None), "tokens: found None; expected a list of texts"),
+        (lambda broker, _: broker.append("job", "2"), "count is '2'; expected a whole number, 1 to 10000"),
+        (lambda broker, _: broker.extend("job", [0], tickets="1"), "tickets is '1'; expected a whole number, 1 to 255"),
+        (
+            lambda *_: JobSpec(name="x", task_type="text_single_label", pool="team", replication="3"),
+            "replication is '3'; expected a whole number, 1 to 64",
+        ),
+    ],
+)
+def test_arguments_of_another_type(broker, call, message):
+    """Each is an InvalidInputError that names the argument; nothing was done."""
     job(broker)
-    broker.append("job", 1)
-    mine, theirs = take(broker), take(broker, "bob")
-    with pytest.raises(NotFoundError, match="answer 2 of 2 names no lease of worker 'ann'; the other 1 answers were"):
-        broker.submit("job", "ann", INSIDE, [Answer(claim.leases[0].token, "a") for claim in (mine, theirs)])
+    broker.append("job", 2)
+    token = tokens(take(broker))[0]
+    with pytest.raises(InvalidInputError, match=message):
+        call(broker, token)
     state = broker.shard_state("job")
-    assert (state.answers, state.leased) == (1, 1)
+    assert (state.appended, state.leased) == (2, 1)
+
+
+def test_submit_under_anothers_lease_is_not_found(broker):
+    """The other answers of the call are handled; the error says so and has their receipts."""
+    job(broker)
+    broker.append("job", 2)
+    mine, theirs = take(broker, k=2), take(broker, "bob")
+    first, second = tokens(mine)
+    with pytest.raises(
+        UnknownLeaseError, match="answer 2 of 3 names no lease of worker 'ann'; the other 2 of"
+    ) as refusal:
+        broker.submit("job", "ann", INSIDE, [Answer(token, "a") for token in (first, *tokens(theirs), second)])
+    assert refusal.value.receipts == (
+        Receipt(first, 0, SubmitStatus.ACCEPTED),
+        Receipt(second, 1, SubmitStatus.ACCEPTED),
+    )
+    assert isinstance(refusal.value, NotFoundError)
+    state = broker.shard_state("job")
+    assert (state.answers, state.leased) == (2, 1)
 
 
 def test_a_forged_token_ends_nobodys_timer(broker):
@@ -352,6 +439,18 @@ def test_a_pool_that_grows_is_waited_for(broker):
     assert not events(broker, Closed)
     answer(broker, take(broker, "dora"), "dora")
     assert [event.items for event in events(broker, Closed)] == [b"\0\0\0\0"]
+
+
+def test_a_pool_that_is_too_small_waits_for_more_people(broker):
+    """With fewer people than an item has tickets, somebody who passes it on does not end it for those to come."""
+    job(broker, replication=3, members=["ann"])
+    broker.append("job", 1)
+    broker.decline("job", "ann", INSIDE, tokens(take(broker)))
+    assert not events(broker, Closed)
+    broker.add_members("team", ["bob", "cleo"])
+    for worker in ("bob", "cleo"):
+        assert answer(broker, take(broker, worker), worker) == [SubmitStatus.ACCEPTED]
+    assert [event.items for event in events(broker, Closed)] == [b"\0\0\0\0"], "now everybody has spoken"
 
 
 def test_a_late_answer_counts_until_somebody_else_has_the_ticket(broker):

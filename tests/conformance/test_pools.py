@@ -1,8 +1,10 @@
 """One suite for both clients on both servers: workforces, pools, members, allowlists, and who is let in."""
 
+import contextlib
 import re
 
 import pytest
+import redis
 from callers import INSIDE, Caller, job
 
 from voxpop.broker import Answer, ClaimStatus, JobSpec, work
@@ -223,4 +225,153 @@ def test_worker_ids_that_are_refused(broker, worker):
     job(broker)
     with pytest.raises(InvalidInputError, match="worker id"):
         broker.add_members("team", ["dora", worker])
+    assert broker.pool("team").members == ("ann", "bob", "cleo")
+
+
+# -- calls that are cut short, or meet ---------------------------------------------------------------------------------
+
+
+class Steps:
+    """One call, taken request by request."""
+
+    def __init__(self, broker, op, *args):
+        self.broker, self.steps = broker, getattr(broker.client.operations, op)(*args)
+        self.wanted = next(self.steps)
+
+    def send(self):
+        """Send one request."""
+        try:
+            self.wanted = self.steps.send(self.broker._perform(self.wanted))
+        except StopIteration:
+            self.wanted = None
+
+    def go(self, until=""):
+        """Send requests until this script or command is wanted next, or to the end."""
+        while self.wanted and until not in (
+            getattr(self.wanted, "script", None),
+            *getattr(self.wanted, "parts", ())[:1],
+        ):
+            self.send()
+        assert bool(self.wanted) is bool(until)
+
+
+@pytest.mark.parametrize("cut", ["create_pool", "SADD", "HMGET", "edit_pool"])
+def test_a_pool_whose_maker_died_stands_in_nobodys_way(broker, portal, cut):
+    """Allowlists change on, nobody gets in by it, and the same call again makes it."""
+    job(broker, allow=["10.0.0.0/8"])
+    broker.append("job", 5)
+    steps = Steps(portal, "create_pool", "mine", "private", ["ann"])
+    steps.go("create_pool")
+    steps.go(cut)
+    broker.set_allowlist("private", ["192.168.0.0/16"])
+    assert broker.pool("team").allow == ("192.168.0.0/16",)
+    assert broker.create_pool("mine", "private", ["ann"]).allow == ("192.168.0.0/16",)
+    assert broker.pools() == ["mine", "team"]
+
+
+def test_a_pool_that_another_workforce_asked_for_keeps_its_allowlist(broker, portal):
+    """Wherever the client dies that wanted a name of another workforce."""
+    for workforce, allow in (("one", ["10.0.0.0/8"]), ("two", ["192.168.0.0/16"])):
+        broker.create_workforce(workforce, allow)
+    broker.create_pool("team", "two", ["ann"])
+    steps = Steps(portal, "create_pool", "team", "one")
+    with contextlib.suppress(ConflictError):
+        steps.go("SREM")
+    broker.set_allowlist("one", ["203.0.113.0/24"])
+    assert broker.pool("team").allow == ("192.168.0.0/16",)
+
+
+def test_what_an_earlier_version_kept_is_understood(broker):
+    """It may have listed a pool that was never made, or is another workforce's; and its allowlists had no versions."""
+    job(broker)
+    broker.create_workforce("vendor", ["192.168.0.0/16"])
+    broker.create_pool("b1", "vendor")
+    keys = broker.client.operations.keys
+    with redis.Redis.from_url(broker.url, protocol=2) as connection:
+        connection.sadd(keys.workforce_pools("private"), "a", "b1")
+        connection.hdel(keys.workforce("private"), "version")
+        connection.hdel(keys.pool("team"), "version")
+    assert broker.create_pool("team", "private").allow == ()
+    broker.set_allowlist("private", ["10.0.0.0/8"])
+    assert broker.pool("team").allow == ("10.0.0.0/8",)
+    assert broker.pool("b1").allow == ("192.168.0.0/16",)
+
+
+@pytest.mark.parametrize("meet", ["SMEMBERS", "edit_pool"])
+def test_of_two_allowlists_set_at_once_the_same_holds_everywhere(broker, portal, meet):
+    """The slower client's older list never lands on the newer one."""
+    job(broker)
+    slow = Steps(portal, "set_allowlist", "private", ["11.0.0.0/8"])
+    slow.go(meet)
+    broker.set_allowlist("private", ["12.0.0.0/8"])
+    slow.go()
+    assert broker.workforce("private").allow == broker.pool("team").allow == ("12.0.0.0/8",)
+
+
+@pytest.mark.parametrize("meet", ["create_pool", "SADD", "HMGET", "edit_pool"])
+def test_a_pool_that_is_made_during_a_change_has_the_new_allowlist(broker, portal, meet):
+    job(broker, allow=["10.0.0.0/8"])
+    slow = Steps(portal, "create_pool", "night", "private", ["ann"])
+    slow.go("create_pool")
+    slow.go(meet)
+    broker.set_allowlist("private", ["192.168.0.0/16"])
+    slow.go()
+    assert broker.pool("night").allow == ("192.168.0.0/16",)
+
+
+@pytest.mark.parametrize("requests", [1, 2])
+def test_a_workforce_whose_maker_died_takes_a_new_allowlist_to_its_pools(broker, portal, requests):
+    steps = Steps(portal, "create_workforce", "private", ["10.0.0.0/8"])
+    for _ in range(requests):
+        steps.send()
+    with contextlib.suppress(NotFoundError):
+        broker.create_pool("team", "private", ["ann"])
+    broker.create_workforce("private", ["192.168.0.0/16"])
+    broker.create_pool("night", "private")
+    assert {broker.pool(name).allow for name in broker.pools()} == {("192.168.0.0/16",)}
+
+
+@pytest.mark.parametrize("meet", ["SADD", "HMGET", "learn_pool", "open"])
+def test_a_change_reaches_a_shard_that_is_about_to_open(broker, portal, meet):
+    """Somebody with a fresh verdict is shut out while the shard's maker stands still."""
+    job(broker, allow=["10.0.0.0/8"])
+    assert portal.claim("job", "ann", INSIDE).status == "wait"
+    maker = Steps(broker.another(), "create_job", JobSpec(name="next", task_type="text_single_label", pool="team"))
+    maker.go("ZADD")
+    maker.go(meet)
+    broker.remove_members("team", ["ann"])
+    maker.go()
+    broker.append("next", 1)
+    with pytest.raises(NotFoundError):
+        portal.claim("next", "ann", INSIDE)
+    maker.broker.close()
+
+
+# -- what is no list of people -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda broker: broker.create_workforce(None), "workforce name None is not allowed"),
+        (
+            lambda broker: broker.set_allowlist("private", "10.0.0.0/8"),
+            "allowlist: found '10.0.0.0/8'; expected a list",
+        ),
+        (
+            lambda broker: broker.set_allowlist("private", [10]),
+            "allowlist: found 10 in place 1; expected a list of texts",
+        ),
+        (lambda broker: broker.create_pool(3, "private"), "pool name 3 is not allowed"),
+        (lambda broker: broker.create_pool("team", "private", "ann"), "workers: found 'ann'; expected a list of texts"),
+        (lambda broker: broker.add_members("team", "ann"), "workers: found 'ann'; expected a list of texts"),
+        (lambda broker: broker.remove_members("team", "ann"), "workers: found 'ann'; expected a list of texts"),
+        (lambda broker: broker.remove_members("team", ["ann", None]), "workers: found None in place 2"),
+    ],
+)
+def test_arguments_of_another_type(broker, call, message):
+    """One text is no list of texts: its letters are nobody."""
+    job(broker)
+    with pytest.raises(InvalidInputError, match=re.escape(message)):
+        call(broker)
     assert broker.pool("team").members == ("ann", "bob", "cleo")

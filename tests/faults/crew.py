@@ -71,7 +71,7 @@ def random_setting(seed: int, url: str, clock: str) -> Setting:
         lease_seconds=rng.choice((0.03, 0.1, 0.4)),
         retry_seconds=rng.choice((0.0, 0.0, 0.02, 0.2)),
         max_declines=rng.choice((0, 1, 2, 4)),
-        people=rng.randint(2, 7),
+        people=rng.choice((1, 2, 2, 3, 4, 5, 6, 7)),
         items=rng.choice((3, 8, 40)),
         stop=rng.choice(("", "", "", "stop", "revoke")),
         restless=rng.random() < 0.4,

@@ -57,6 +57,13 @@ FAULTS = (
         "7 told",
     ),
     fault(
+        "item closes although its people are still to come",
+        "submit giveback",
+        " or meta.people < R then",
+        " then",
+        "7 told",
+    ),
+    fault(
         "expired ticket not reopened",
         "expire",
         "give_back(item, record, slot, LAPSED)",
@@ -93,6 +100,7 @@ FAULTS = (
         "      take(item, record, attempt * 2)\n        requeue(item, record, false)\n"
         "        record.granted = record.granted + 1",
         "1 tickets",
+        "7 told",
     ),
     fault(
         "retry time ignored",

@@ -53,9 +53,9 @@ class Pair:
             people=self.people,
         )
         connection.delete(*KEYS.all())
-        config = (self.replication, self.chunk_items, self.lease_ms, self.retry_ms, self.max_declines, 2**40, 1, 0)
-        config = (*config, self.people)
-        self.trace.append(f"open {config}")
+        config = (self.replication, self.chunk_items, self.lease_ms, self.retry_ms, self.max_declines, 2**40, 1)
+        self.trace.append(f"open {config} people={self.people}")
+        self.run("learn_pool", 0, self.people)
         self.run("open", *config)
 
     def run(self, name, *args):
@@ -143,7 +143,7 @@ class Pair:
 
     def learn_pool(self, epoch, people):
         self.trace.append(f"learn_pool {epoch} {people} now={self.now_ms}")
-        return self.both("learn_pool", (epoch, people), self.model.learn_pool(self.now_ms, epoch, people))
+        assert tuple(self.run("learn_pool", epoch, people)) == self.model.learn_pool(epoch, people)
 
     def attend(self):
         """Clear the dirty flag; the counters are compared with what the model counts."""

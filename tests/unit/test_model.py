@@ -103,6 +103,17 @@ def test_a_decline_is_for_good_and_enough_of_them_close_the_item():
     assert items(claim(it, CLEO)) == [0]
 
 
+@pytest.mark.parametrize(("people", "closes"), [(1, False), (2, True), (3, False)])
+def test_an_item_closes_for_want_of_people_only_in_a_pool_that_is_large_enough(people, closes):
+    """Two have spoken: everybody of a pool of two; the pool of one waits for more people, as the job needs two."""
+    it = shard(replication=2, max_declines=9, people=people)
+    it.append(0, 0, 1)
+    it.giveback(0, ANN, 0, claim(it, ANN), decline=True)
+    submit(it, claim(it, BOB))
+    assert isinstance(it.events[-1], Closed) is closes
+    assert items(claim(it, CLEO)) == ([] if closes else [0])
+
+
 def test_an_item_that_closes_under_a_lease_waits_for_it():
     """The policy hears of it when the last lease ends, by its answer or without."""
     it = shard(max_declines=1)
@@ -171,12 +182,12 @@ def test_an_old_verdict_is_sent_back():
     it = shard()
     it.append(0, 0, 1)
     mine = claim(it, ANN)
-    it.learn_pool(0, 5, 9)
+    it.learn_pool(5, 9)
     assert it.claim(0, ANN, 4, 1)[0] == "recheck"
     assert it.submit(0, ANN, 4, [(mine[0], 0.0, b"1")])[0] == "recheck"
     assert it.renew(0, ANN, 4, mine)[0] == "recheck"
     assert it.giveback(0, ANN, 4, mine, decline=True)[0] == "recheck"
-    assert it.learn_pool(0, 3, 9) == (5,), "it never falls"
+    assert it.learn_pool(3, 9) == (5,), "it never falls"
 
 
 def test_renewal_never_shortens_what_was_promised():

@@ -167,9 +167,10 @@ local function note_if_closed(item, record)
   end
 end
 -- Somebody passed the item on, and everybody else of the pool has spoken: its free tickets are for nobody. Former holders
--- who may try again count as people to come, and so does who holds a lease.
+-- who may try again count as people to come, and so does who holds a lease. A pool with fewer people than an item's
+-- tickets waits for more of them, whether somebody passed the item on or not.
 local function close_if_nobody_is_left(item, record)
-  if record.closed == 1 or record.declines == 0 or record.reserved > 0 then
+  if record.closed == 1 or record.declines == 0 or record.reserved > 0 or meta.people < R then
     return
   end
   local spoken = 0
