@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from voxpop.consolidation.votes.engine import Engine, cells_of, posterior_under
+from voxpop.consolidation.votes.engine import Engine, posterior_under
 from voxpop.consolidation.votes.learning import LearningState
 from voxpop.consolidation.votes.result import Learned, VoteResult
 from voxpop.consolidation.votes.ties import choose_labels
@@ -92,7 +92,7 @@ class DawidSkene:
                 engine.maximise()
                 objective.append(engine.expect())
                 gain = objective[-1] - objective[-2] if len(objective) > 1 else math.inf
-                if self.tol > 0 and gain < self.tol * votes.n_votes:
+                if self.tol > 0 and gain <= self.tol * engine.worth:
                     break
             return self._result(
                 votes,
@@ -111,7 +111,7 @@ class DawidSkene:
         confusion, class_prior = learned.workers["confusion"], learned.shared["class_prior"]
         return self._result(
             votes,
-            posterior_under(votes, cells_of(confusion), class_prior),
+            posterior_under(votes, confusion, class_prior),
             confusion=confusion,
             class_prior=class_prior,
             objective=learned.shared["objective"],

@@ -112,6 +112,7 @@ class _Fit:
     n_votes: int
     classes: list[Any]
     by_id: Learned
+    _average: dict[str, NDArray[Any]] = dataclasses.field(default_factory=dict)  # worker
     _current: tuple[int, Learned] | None = None
 
     def is_stale(self, classes: list[Any], n_votes: int, growth: float) -> bool:
@@ -120,9 +121,12 @@ class _Fit:
     def of(self, worker_ids: NDArray[np.int64]) -> Learned:
         """Return what is known of the workers with these ids; those who came later are the average worker."""
         if self._current is None or self._current[0] != worker_ids.size:
-            workers = {
-                name: _with_late(array, worker_ids.size)[worker_ids] for name, array in self.by_id.workers.items()
-            }
+            workers = {}
+            for name, array in self.by_id.workers.items():
+                if name not in self._average:
+                    self._average[name] = array.mean(axis=0, keepdims=True).astype(array.dtype)
+                known = np.minimum(worker_ids, array.shape[0])
+                workers[name] = np.concatenate([array, self._average[name]])[known]
             self._current = worker_ids.size, Learned(workers, self.by_id.shared)
         return self._current[1]
 
@@ -131,9 +135,3 @@ def _placed(array: NDArray[Any], ids: NDArray[np.int64]) -> NDArray[Any]:
     by_id = np.empty_like(array)
     by_id[ids] = array
     return by_id
-
-
-def _with_late(array: NDArray[Any], n_workers: int) -> NDArray[Any]:
-    late = n_workers - array.shape[0]
-    average = np.broadcast_to(array.mean(axis=0), (late, *array.shape[1:]))
-    return np.concatenate([array, average]).astype(array.dtype, copy=False)

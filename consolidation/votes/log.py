@@ -1,16 +1,19 @@
 """A growing log of votes with interned names, from which tables of all items or of a few are made.
 
-Each item's votes are chained (newest first), so that the votes of a few items are found without looking at others.
+Each item's votes are chained (newest first), so that the votes of a few items are found without looking at others. A
+vote costs about the same however many there are: columns grow in place, and names are sorted in, not sorted anew.
 """
 
 from __future__ import annotations
 
+import array
+import bisect
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
 from voxpop.consolidation.jit import kernel
-from voxpop.consolidation.votes.columns import VotesError, name_array, sort_names
+from voxpop.consolidation.votes.columns import VotesError, name_array, sort_key, sort_names
 from voxpop.consolidation.votes.snapshot import SnapshotError
 from voxpop.consolidation.votes.table import NO_GOLD, Votes
 
@@ -21,24 +24,25 @@ if TYPE_CHECKING:
 
 __all__ = ["VoteLog"]
 
-_SMALLEST: Final = 1024
 _END: Final = -1  # of a chain
+_PLAIN: Final = (str, int, float)  # names that sort alike, whichever are compared
+_FEW: Final = 8  # new names are sorted in one by one if they are less than one in so many
 
 
 class VoteLog:
-    """Votes in order of arrival; memory grows by doubling, so a vote costs O(1)."""
+    """Votes in order of arrival."""
 
     def __init__(self) -> None:
         self.n_votes = 0
         self._items = _Names()
         self._workers = _Names()
         self._classes = _Names()
-        self._item = np.empty(0, np.uint32)
-        self._worker = np.empty(0, np.uint32)
-        self._label = np.empty(0, np.uint16)
-        self._previous = np.empty(0, np.int64)
-        self._latest = np.empty(0, np.int64)  # of each item
-        self._gold = np.empty(0, np.int32)  # of each item, as a class id
+        self._item = _Growing(np.uint32)
+        self._worker = _Growing(np.uint32)
+        self._label = _Growing(np.uint16)
+        self._previous = _Growing(np.int64)
+        self._latest = _Growing(np.int64)  # of each item
+        self._gold = _Growing(np.int32)  # of each item, as a class id
         self._class_order: list[int] = []  # class ids in the order of the tables
         # None until somebody gives some: by item, by worker, and by worker and class ids, true class by answer.
         self._item_weight: NDArray[np.float64] | None = None
@@ -50,25 +54,16 @@ class VoteLog:
         item_ids = self._items.intern(votes.items)
         worker_ids = self._workers.intern(votes.workers)
         class_ids = self._intern_classes(votes.classes)
-        known = self._latest.size
         n_items, n_votes = len(self._items.names), self.n_votes + votes.n_votes
-        if n_items > known:
-            size = max(n_items, 2 * known, _SMALLEST)
-            self._latest = _grown(self._latest, size, _END)
-            self._gold = _grown(self._gold, size, NO_GOLD)
-        if n_votes > self._item.size:
-            size = max(n_votes, 2 * self._item.size, _SMALLEST)
-            self._item = _grown(self._item, size, 0)
-            self._worker = _grown(self._worker, size, 0)
-            self._label = _grown(self._label, size, 0)
-            self._previous = _grown(self._previous, size, _END)
-        new = slice(self.n_votes, n_votes)
-        self._item[new] = item_ids[votes.item_of_vote]
-        self._worker[new] = worker_ids[votes.worker_of_vote]
-        self._label[new] = class_ids[votes.label_of_vote]
-        _chain(self._item, self._previous, self._latest, self.n_votes, n_votes)
+        self._latest.fill(n_items, _END)
+        self._gold.fill(n_items, NO_GOLD)
+        self._item.append(item_ids[votes.item_of_vote])
+        self._worker.append(worker_ids[votes.worker_of_vote])
+        self._label.append(class_ids[votes.label_of_vote])
+        self._previous.fill(n_votes, _END)
+        _chain(self._item.view(), self._previous.view(), self._latest.view(), self.n_votes, n_votes)
         judged = votes.gold >= 0
-        self._gold[item_ids[judged]] = class_ids[votes.gold[judged]]
+        self._gold.view()[item_ids[judged]] = class_ids[votes.gold[judged]]
         self._item_weight = _replaced(self._item_weight, votes.item_weight, item_ids, n_items)
         self._worker_weight = _replaced(self._worker_weight, votes.worker_weight, worker_ids, len(self._workers.names))
         if votes.history is not None:
@@ -84,22 +79,22 @@ class VoteLog:
         """
         if self.n_votes == 0:
             raise VotesError("there are no votes yet; add some before asking for labels")
-        rank = np.empty(len(self._class_order), np.int64)
+        rank = np.empty(len(self._class_order), np.uint32)
         rank[self._class_order] = np.arange(rank.size)
+        worker, label, gold = self._worker.view(), self._label.view(), self._gold.view()
         if items is None:
-            chosen = slice(0, self.n_votes)
-            item: NDArray[np.int64] = self._item[chosen].astype(np.int64)
-            names, gold = self._items.array(), self._gold[: len(self._items.names)]
-            worker, label = self._worker[chosen], self._label[chosen]
+            item = self._item.view()
+            names = self._items.array()
             ids = np.arange(names.size)
         else:
             asked = list(items)
             ids = self._items.places(asked)
-            names, gold = name_array(asked), self._gold[ids]
+            names = name_array(asked)
             item, rows = self._rows_of(ids)
-            worker, label = self._worker[rows], self._label[rows]
-        K = rank.size
-        codes = (self._workers.ranks()[worker] * K + rank[label]).astype(np.uint32)
+            worker, label, gold = worker[rows], label[rows], gold[ids]
+        codes = self._workers.ranks()[worker]
+        codes *= np.uint32(rank.size)
+        codes += rank[label]
         gold = np.where(gold >= 0, rank[gold], NO_GOLD).astype(np.int32)
         order = self._workers.order()
         return Votes.assemble(
@@ -140,12 +135,11 @@ class VoteLog:
             "classes": self._classes.names,
             "class_order": self._class_order,
         }
-        n = self.n_votes
         arrays: dict[str, NDArray[Any]] = {
-            "item": self._item[:n],
-            "worker": self._worker[:n],
-            "label": self._label[:n],
-            "gold": self._gold[: len(self._items.names)],
+            "item": self._item.view(),
+            "worker": self._worker.view(),
+            "label": self._label.view(),
+            "gold": self._gold.view(),
         }
         extra = {
             "item_weight": self._item_weight,
@@ -164,30 +158,36 @@ class VoteLog:
         log = cls()
         log._items, log._workers, log._classes = (_Names(header[kind]) for kind in ("items", "workers", "classes"))
         log._class_order = list(header["class_order"])
-        log._item, log._worker, log._label = (arrays[name].copy() for name in ("item", "worker", "label"))
-        log._gold = arrays["gold"].copy()
-        log._item_weight, log._worker_weight = arrays.get("item_weight"), arrays.get("worker_weight")
-        log._history = arrays.get("history")
-        log.n_votes = log._item.size
+        item, worker, label, gold = (arrays[name] for name in ("item", "worker", "label", "gold"))
+        log.n_votes = item.size
         fits = (
-            log._worker.size == log._label.size == log.n_votes
-            and log._gold.size == len(log._items.names)
+            worker.size == label.size == item.size
+            and gold.size == len(log._items.names)
             and sorted(log._class_order) == list(range(len(log._classes.names)))
             and all(
-                array.size == 0 or int(array.max()) < len(names.names)
-                for array, names in (
-                    (log._item, log._items),
-                    (log._worker, log._workers),
-                    (log._label, log._classes),
-                    (log._gold, log._classes),
+                places.size == 0 or int(places.max()) < len(names.names)
+                for places, names in (
+                    (item, log._items),
+                    (worker, log._workers),
+                    (label, log._classes),
+                    (gold, log._classes),
                 )
             )
         )
         if not fits:
             raise SnapshotError("the snapshot's votes do not fit its names")
-        log._previous = np.full(log.n_votes, _END, np.int64)
-        log._latest = np.full(log._gold.size, _END, np.int64)
-        _chain(log._item, log._previous, log._latest, 0, log.n_votes)
+        for column, saved in (
+            (log._item, item),
+            (log._worker, worker),
+            (log._label, label),
+            (log._gold, gold),
+        ):
+            column.append(saved)
+        log._item_weight, log._worker_weight = arrays.get("item_weight"), arrays.get("worker_weight")
+        log._history = arrays.get("history")
+        log._previous.fill(item.size, _END)
+        log._latest.fill(gold.size, _END)
+        _chain(log._item.view(), log._previous.view(), log._latest.view(), 0, log.n_votes)
         return log
 
     def _intern_classes(self, classes: NDArray[Any]) -> NDArray[np.int64]:
@@ -224,23 +224,44 @@ class VoteLog:
         by_id[:known, :classes, :classes] = self._history
         return by_id[worker_ids][:, self._class_order][:, :, self._class_order]
 
-    def _rows_of(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _rows_of(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Return the place in ``ids`` and the row in the log of each vote of these items."""
+        latest, previous = self._latest.view(), self._previous.view()
         counts = np.zeros(ids.size, np.int64)
-        _count(ids, self._latest, self._previous, counts)
+        _count(ids, latest, previous, counts)
         rows = np.empty(int(counts.sum()), np.int64)
-        _walk(ids, self._latest, self._previous, rows)
-        return np.repeat(np.arange(ids.size, dtype=np.int64), counts), rows
+        _walk(ids, latest, previous, rows)
+        return np.repeat(np.arange(ids.size, dtype=np.uint32), counts), rows
+
+
+class _Growing:
+    """A column that grows in place; no view of it may be kept while it grows."""
+
+    def __init__(self, dtype: type[np.generic]) -> None:
+        self._dtype = np.dtype(dtype)
+        self._array = array.array(self._dtype.char)
+
+    def append(self, values: NDArray[Any]) -> None:
+        self._array.frombytes(np.ascontiguousarray(values, self._dtype).view(np.uint8).data)
+
+    def fill(self, size: int, value: int) -> None:
+        """Grow to ``size`` with ``value``."""
+        self.append(np.full(size - len(self._array), value, self._dtype))
+
+    def view(self) -> NDArray[Any]:
+        """Return all entries; writing to it writes to the column."""
+        return np.frombuffer(self._array, self._dtype) if self._array else np.empty(0, self._dtype)
 
 
 class _Names:
-    """Names to ids in order of arrival, and their sorted order, found anew only when a name was added."""
+    """Names to ids in order of arrival, and their sorted order."""
 
     def __init__(self, names: list[Any] | None = None) -> None:
         self.names: list[Any] = list(names or [])
         self._ids = {name: i for i, name in enumerate(self.names)}
+        self._plain = all(isinstance(name, _PLAIN) for name in self.names)
         self._order = np.empty(0, np.int64)
-        self._ranks = np.empty(0, np.int64)
+        self._ranks = np.empty(0, np.uint32)
         self._sorted = name_array([])
 
     def intern(self, names: NDArray[Any]) -> NDArray[np.int64]:
@@ -250,6 +271,7 @@ class _Names:
             if place is None:
                 place = known[name] = len(self.names)
                 self.names.append(name)
+                self._plain = self._plain and isinstance(name, _PLAIN)
             ids.append(place)
         return np.array(ids, dtype=np.int64)
 
@@ -263,14 +285,20 @@ class _Names:
         return name_array(self.names)
 
     def order(self) -> NDArray[np.int64]:
-        if self._order.size != len(self.names):
-            self._order = sort_names(self.names)
-            self._ranks = np.empty_like(self._order)
+        """Return the ids in the order of the sorted names."""
+        new = self.names[self._order.size :]
+        if new:
+            if self._plain and len(new) * _FEW < self._order.size:
+                self._sort_in(new)
+            else:
+                self._order = sort_names(self.names)
+                self._sorted = name_array(self.names[i] for i in self._order.tolist())
+            self._ranks = np.empty(self._order.size, np.uint32)
             self._ranks[self._order] = np.arange(self._order.size)
-            self._sorted = name_array(self.names[i] for i in self._order.tolist())
         return self._order
 
-    def ranks(self) -> NDArray[np.int64]:
+    def ranks(self) -> NDArray[np.uint32]:
+        """Return the place of each id in ``order``."""
         self.order()
         return self._ranks
 
@@ -278,11 +306,20 @@ class _Names:
         self.order()
         return self._sorted
 
-
-def _grown(array: NDArray[Any], size: int, fill: int) -> NDArray[Any]:
-    grown = np.full(size, fill, array.dtype)
-    grown[: array.size] = array
-    return grown
+    def _sort_in(self, new: list[Any]) -> None:
+        known = self._order.size
+        ids = sort_names(new) + known
+        places = [
+            bisect.bisect_left(self._order, sort_key(self.names[i]), key=lambda at: sort_key(self.names[at]))
+            for i in ids.tolist()
+        ]
+        added = name_array(self.names[i] for i in ids.tolist())
+        if added.dtype == self._sorted.dtype:
+            self._sorted = np.insert(self._sorted, places, added)
+            self._sorted.flags.writeable = False
+        else:
+            self._sorted = name_array(np.insert(self._sorted.astype(object), places, added.astype(object)))
+        self._order = np.insert(self._order, places, ids)
 
 
 def _replaced(

@@ -16,9 +16,9 @@ from voxpop.consolidation.jit import kernel
 from voxpop.consolidation.votes.columns import (
     Column,
     VotesError,
-    intern,
+    all_different,
     name_array,
-    read_column,
+    read_codes,
     sort_names,
 )
 from voxpop.consolidation.votes.known import NO_GOLD, gold_codes, history_counts, places_of, some_names, weights_of
@@ -88,45 +88,39 @@ class Votes:
             VotesError: no votes, columns of different lengths, a missing entry, a label that is not among ``classes``,
                 or labels of mixed types; the message names the row.
         """
-        columns = [
-            read_column(column, name) for column, name in ((items, "items"), (workers, "workers"), (labels, "labels"))
-        ]
-        lengths = [len(column) for column in columns]
-        if len(set(lengths)) > 1:
+        item_names, item = read_codes(items, "items", "item")
+        worker_names, worker = read_codes(workers, "workers", "worker")
+        label_names, label = read_codes(labels, "labels", "label")
+        if not item.size == worker.size == label.size:
             raise VotesError(
-                "items, workers and labels have {}, {} and {} entries; expected one entry a vote in each".format(
-                    *lengths
-                )
+                f"items, workers and labels have {item.size}, {worker.size} and {label.size} entries; "
+                "expected one entry a vote in each"
             )
-        item_names, item_codes = intern(columns[0], "item")
-        worker_names, worker_codes = intern(columns[1], "worker")
-        label_names, label_codes = intern(columns[2], "label")
-        if abstain is not None and abstain in label_names:
-            label_names, label_codes = _without(label_names, label_codes, label_names.index(abstain))
-        class_names = _sorted_classes(label_names, columns[2]) if classes is None else list(classes)
-        place = places_of(class_names)
-        for name in label_names:
-            if name not in place:
-                row = _row_of(columns[2], name)
+        chosen = [name for name in label_names if abstain is None or name != abstain]
+        class_names = _sorted_classes(chosen, label_names, label) if classes is None else list(classes)
+        places = places_of(class_names)
+        for name in chosen:
+            if name not in places:
+                row = _row_of(label, label_names.index(name))
                 raise VotesError(
                     f"row {row}: label {name!r} is not among the {len(class_names)} classes "
                     f"({some_names(class_names)}); correct the label or add it to classes"
                 )
-        recode = np.array([place[name] for name in label_names], dtype=np.int64)
+        if len(chosen) < len(label_names):
+            said = label != label_names.index(abstain)
+            item, worker, label = item[said], worker[said], label[said]
         order = sort_names(worker_names)
-        rank = np.empty_like(order)
+        rank = np.empty(order.size, np.uint32)
         rank[order] = np.arange(order.size)
-        said = label_codes >= 0
-        if not said.all():
-            item_codes, worker_codes, label_codes = item_codes[said], worker_codes[said], label_codes[said]
-        return cls.from_coded(
-            item_codes,
-            rank[worker_codes] if order.size else worker_codes,
-            recode[label_codes] if recode.size else label_codes,
-            items=item_names,
-            workers=[worker_names[i] for i in order],
-            classes=class_names,
-            repeats=repeats,
+        recode = np.array([places.get(name, 0) for name in label_names], np.uint32)
+        return cls._encoded(
+            item,
+            rank[worker],
+            recode[label],
+            name_array(item_names),
+            name_array(worker_names[i] for i in order.tolist()),
+            _different(name_array(class_names), "class"),
+            repeats,
         )
 
     @classmethod
@@ -162,20 +156,41 @@ class Votes:
                 f"items, workers and labels have {item.size}, {worker.size} and {label.size} codes; "
                 "expected one a vote in each"
             )
+        return cls._encoded(
+            item,
+            worker,
+            label,
+            _different(name_array(items), "item"),
+            _different(name_array(workers), "worker"),
+            _different(name_array(classes), "class"),
+            repeats,
+        )
+
+    @classmethod
+    def _encoded(
+        cls,
+        item: NDArray[np.integer[Any]],
+        worker: NDArray[np.integer[Any]],
+        label: NDArray[np.integer[Any]],
+        items: NDArray[Any],
+        workers: NDArray[Any],
+        classes: NDArray[Any],
+        repeats: Repeats,
+    ) -> Self:
+        """Make one number of worker and label, of each vote that counts."""
         if item.size == 0:
             raise VotesError("there are no votes; expected at least one row of item, worker and label")
-        for names, kind in ((items, "item"), (workers, "worker"), (classes, "class")):
-            if len(set(names)) != len(names):
-                raise VotesError(f"a name stands twice in the list of {kind} names; expected each once")
-        if len(workers) * len(classes) >= _MAX_CODE:
-            raise VotesError(f"{len(workers)} workers x {len(classes)} classes exceed {_MAX_CODE}; split the votes")
+        if workers.size * classes.size >= _MAX_CODE:
+            raise VotesError(f"{workers.size} workers x {classes.size} classes exceed {_MAX_CODE}; split the votes")
         if repeats == "last":
-            keep = _last_of_each(item, worker, len(workers))
+            keep = _last_of_each(item, worker, workers.size)
             item, worker, label = item[keep], worker[keep], label[keep]
         elif repeats != "all":
             raise VotesError(f"repeats is {repeats!r}; expected 'all' or 'last'")
-        codes = (worker * len(classes) + label).astype(np.uint32)
-        return cls.assemble(name_array(items), name_array(workers), name_array(classes), item, codes)
+        codes = np.empty(item.size, np.uint32)
+        np.multiply(worker, classes.size, out=codes, casting="unsafe")
+        np.add(codes, label, out=codes, casting="unsafe")
+        return cls.assemble(items, workers, classes, item, codes)
 
     @classmethod
     def assemble(
@@ -183,7 +198,7 @@ class Votes:
         items: NDArray[Any],
         workers: NDArray[Any],
         classes: NDArray[Any],
-        item: NDArray[np.int64],
+        item: NDArray[np.integer[Any]],
         codes: NDArray[np.uint32],
         gold: NDArray[np.int32] | None = None,
         *,
@@ -194,7 +209,7 @@ class Votes:
         """Sort votes that are known to be valid into rows by item; for the states, which validated them before."""
         indptr = np.zeros(items.size + 1, np.int64)
         ordered = np.empty(codes.size, np.uint32)
-        _rows_by_item(item, codes, indptr, ordered)
+        _rows_by_item(item.astype(np.uint32, copy=False), codes, indptr, ordered)
         if gold is None:
             gold = np.full(items.size, NO_GOLD, np.int32)
         for array in (indptr, ordered, gold):
@@ -287,12 +302,12 @@ class Votes:
 
 @kernel
 def _rows_by_item(
-    item: NDArray[np.int64],
+    item: NDArray[np.uint32],
     codes: NDArray[np.uint32],
     indptr: NDArray[np.int64],
     ordered: NDArray[np.uint32],
 ) -> None:
-    """Counting sort by item; insertion sort by code within an item, numpy's sort for items with many votes."""
+    """Counting sort by item; Shell's sort by code within an item, which is insertion sort for a few votes."""
     n_items = indptr.size - 1
     for j in range(item.size):
         indptr[item[j] + 1] += 1
@@ -307,25 +322,31 @@ def _rows_by_item(
     indptr[0] = 0
     for i in range(n_items):
         start, stop = indptr[i], indptr[i + 1]
-        if stop - start > 64:
-            ordered[start:stop].sort()
-            continue
-        for j in range(start + 1, stop):
-            code = ordered[j]
-            at = j
-            while at > start and ordered[at - 1] > code:
-                ordered[at] = ordered[at - 1]
-                at -= 1
-            ordered[at] = code
+        gap = 1
+        while gap < (stop - start) // 9:
+            gap = 3 * gap + 1  # the gaps of Knuth, volume 3, 5.2.1
+        while gap > 0:
+            for j in range(start + gap, stop):
+                code = ordered[j]
+                at = j
+                while at >= start + gap and ordered[at - gap] > code:
+                    ordered[at] = ordered[at - gap]
+                    at -= gap
+                ordered[at] = code
+            gap //= 3
 
 
-def _last_of_each(item: NDArray[np.int64], worker: NDArray[np.int64], n_workers: int) -> NDArray[np.int64]:
-    pairs = (item * n_workers + worker)[::-1]
+def _last_of_each(
+    item: NDArray[np.integer[Any]], worker: NDArray[np.integer[Any]], n_workers: int
+) -> NDArray[np.int64]:
+    pairs = (item.astype(np.uint64) * np.uint64(n_workers) + worker.astype(np.uint64))[::-1]
     _, from_end = np.unique(pairs, return_index=True)
     return np.sort(item.size - 1 - from_end)
 
 
-def _codes(array: ArrayLike, count: int, kind: str) -> NDArray[np.int64]:
+def _codes(array: ArrayLike, count: int, kind: str) -> NDArray[np.integer[Any]]:
+    if count >= _MAX_CODE:
+        raise VotesError(f"there are {count} {kind} names; expected fewer than {_MAX_CODE}: split the votes")
     codes = np.asarray(array)
     if codes.ndim != 1 or (codes.size and codes.dtype.kind not in "iu"):
         raise VotesError(
@@ -334,28 +355,26 @@ def _codes(array: ArrayLike, count: int, kind: str) -> NDArray[np.int64]:
     if codes.size and (codes.min() < 0 or codes.max() >= count):
         row = int(np.flatnonzero((codes < 0) | (codes >= count))[0])
         raise VotesError(f"row {row}: {kind} code {codes[row]} is outside 0..{count - 1}")
-    return codes.astype(np.int64, copy=False)
+    return codes
 
 
-def _sorted_classes(names: list[Any], labels: list[Any] | NDArray[Any]) -> list[Any]:
-    if not names:
-        return []
-    kinds = [float if isinstance(name, (int, float)) else type(name) for name in names]
-    for name, kind in zip(names, kinds, strict=True):
+def _sorted_classes(chosen: list[Any], names: list[Any], codes: NDArray[np.uint32]) -> list[Any]:
+    """Return the names that were chosen, sorted; ``names`` and ``codes`` tell the row of each."""
+    kinds = [float if isinstance(name, (int, float)) else type(name) for name in chosen]
+    for name, kind in zip(chosen, kinds, strict=True):
         if kind is not kinds[0]:
+            first, row = (_row_of(codes, names.index(found)) for found in (chosen[0], name))
             raise VotesError(
-                f"labels are of mixed types: {names[0]!r} ({type(names[0]).__name__}) at row "
-                f"{_row_of(labels, names[0])}, {name!r} ({type(name).__name__}) at row {_row_of(labels, name)}; "
-                "make them one type, or name the classes in their order"
+                f"labels are of mixed types: {chosen[0]!r} ({type(chosen[0]).__name__}) at row {first}, "
+                f"{name!r} ({type(name).__name__}) at row {row}; make them one type, or name the classes in their order"
             )
-    return sorted(names) if kinds[0] is float else [names[i] for i in sort_names(names)]
+    return sorted(chosen) if float in kinds else [chosen[i] for i in sort_names(chosen)]
 
 
-def _without(names: list[Any], codes: NDArray[np.int64], place: int) -> tuple[list[Any], NDArray[np.int64]]:
-    """Return names and codes without the name at ``place``: -1 stands where it stood."""
-    recode = np.arange(len(names)) - (np.arange(len(names)) > place)
-    recode[place] = -1
-    return names[:place] + names[place + 1 :], recode[codes]
+def _different(names: NDArray[Any], kind: str) -> NDArray[Any]:
+    if not all_different(names):
+        raise VotesError(f"a name stands twice in the list of {kind} names; expected each once")
+    return names
 
 
 def _frozen(array: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -363,5 +382,5 @@ def _frozen(array: NDArray[np.float64]) -> NDArray[np.float64]:
     return array
 
 
-def _row_of(column: list[Any] | NDArray[Any], value: object) -> int:
-    return next(i for i, entry in enumerate(column) if entry == value)
+def _row_of(codes: NDArray[np.uint32], code: int) -> int:
+    return int(np.argmax(codes == code))

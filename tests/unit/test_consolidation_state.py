@@ -7,11 +7,18 @@ import pytest
 
 from voxpop.consolidation import Votes
 from voxpop.consolidation.votes.columns import VotesError
-from voxpop.consolidation.votes.dawid_skene import DawidSkene, DawidSkeneState
+from voxpop.consolidation.votes.dawid_skene import DawidSkene
+from voxpop.consolidation.votes.learning import LearningState
 from voxpop.consolidation.votes.majority import Majority, MajorityState
+from voxpop.consolidation.votes.one_coin import OneCoin
 from voxpop.consolidation.votes.state import SnapshotError
 
-METHODS = [Majority(seed=3), DawidSkene(max_iter=15, tol=0), DawidSkene(max_iter=15, tol=0, smoothing=0)]
+METHODS = [
+    Majority(seed=3),
+    DawidSkene(max_iter=15, tol=0),
+    DawidSkene(max_iter=15, tol=0, smoothing=0),
+    OneCoin(max_iter=15, tol=0),
+]
 
 
 def random_columns(seed, n=600, K=3):
@@ -27,7 +34,7 @@ def pieces(columns, size, **options):
 
 
 def answer(state):
-    return state.refit() if isinstance(state, DawidSkeneState) else state.posterior()
+    return state.refit() if isinstance(state, LearningState) else state.posterior()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -59,6 +66,50 @@ def test_labels_can_be_asked_for_at_any_time_and_for_any_items(method):
     assert again.posterior.tobytes() == whole.posterior[[row[item] for item in some]].tobytes()
     assert again.labels.tolist() == whole.labels[[row[item] for item in some]].tolist()
     assert state.posterior([]).labels.size == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_workers_are_sorted_in_as_a_batch_would_sort_them(method):
+    """Names that come late, text and numbers, a few at a time; every label as if all had been there from the start."""
+    generator = np.random.default_rng(7)
+    names = [*range(0, 400, 2), *(f"w{n}" for n in range(200)), *(n + 0.5 for n in range(50))]
+    workers = [names[i] for i in generator.permutation(len(names))] * 2
+    items = [f"i{n}" for n in generator.integers(0, 90, len(workers))]
+    columns = [items, workers, (generator.random(len(workers)) < 0.6).astype(int).tolist()]
+    state = method.state()
+    for votes in pieces(columns, 11):
+        state.add(votes)
+        assert state.votes().workers.dtype == object
+        assert state.votes().workers.tolist() == sorted(
+            set(workers[: state.n_votes]), key=lambda name: (type(name).__name__, name)
+        )
+    batch = Votes.from_columns(*columns)
+    assert state.votes().codes.tobytes() == batch.codes.tobytes()
+    assert answer(state).posterior.tobytes() == method.fit(batch).posterior.tobytes()
+
+
+def test_numbers_sorted_in_late_stay_numbers():
+    state = Majority().state()
+    for workers in (list(range(0, 100, 2)), [51, 7], ["x"], [9]):
+        state.add(Votes.from_columns([0] * len(workers), workers, [1] * len(workers)))
+        assert state.votes().workers.dtype == (object if "x" in state.votes().workers.tolist() else np.int64)
+    assert state.votes().workers.tolist() == [*sorted([*range(0, 100, 2), 51, 7, 9]), "x"]
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_few_labels_among_many_workers_have_the_bytes_of_all_labels(method, weighted):
+    """Few votes are labeled with the matrices of those who gave them only."""
+    state = method.state()
+    votes = Votes.from_columns(*random_columns(8))
+    if weighted:
+        votes = votes.with_weights(workers={"w1": 0.5, "w4": 3, "w7": 0}, items={"i3": 2})
+    state.add(votes)
+    whole = state.refit()
+    alone = state.posterior(["i5"])
+    assert state._log.votes(["i5"]).n_votes < whole.workers.size
+    row = whole.items.tolist().index("i5")
+    assert alone.posterior.tobytes() == whole.posterior[[row]].tobytes()
 
 
 def test_between_fits_the_last_matrices_judge_and_late_workers_are_average():
