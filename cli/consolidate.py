@@ -44,7 +44,7 @@ def votes(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="Answers: columns item, worker, label; CSV, JSON Lines or Parquet.")
     ],
-    method: Annotated[str, typer.Option(metavar="NAME", help="Consolidation method.")] = "dawid_skene",
+    method: Annotated[str, typer.Option(metavar="NAME", help="Consolidation method.")] = "auto",
     param: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of the method; may be repeated.")
     ] = None,

@@ -516,7 +516,7 @@ def test_consolidating_recorded_answers(scratch, tmp_path):
         "--json",
     )
     found = json.loads(out)
-    assert (found["method"], found["n_items"], found["n_workers"], found["n_classes"]) == ("dawid_skene", 108, 39, 2)
+    assert (found["method"], found["n_items"], found["n_workers"], found["n_classes"]) == ("auto", 108, 39, 2)
     assert found["accuracy"] == pytest.approx(96 / 108)
     assert found["seconds"] > 0
     assert 0 < found["ece"] < 0.2

@@ -171,7 +171,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         ('method = "best"', "line 3, field 'method': unknown consolidation method 'best'; known methods for votes: "),
         (
             "method_parameters = { x = 1 }",
-            "line 3, field 'method_parameters': job 'a': method_parameters: found 'x'; dawid_skene takes ",
+            "line 3, field 'method_parameters': job 'a': method_parameters: found 'x'; auto takes ",
         ),
     ],
 )

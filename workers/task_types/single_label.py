@@ -59,8 +59,8 @@ IMAGE_SINGLE_LABEL: Final = SingleLabel(
     source="source-ref",
     element="crowd-image-classifier",
     function="ImageMultiClass",
-    methods=("dawid_skene", "majority"),
-    default_method="dawid_skene",
+    methods=("auto", "dawid_skene", "majority"),
+    default_method="auto",
     min_categories=2,
     label_type="image-classification",
 )
@@ -72,8 +72,8 @@ TEXT_SINGLE_LABEL: Final = SingleLabel(
     source="source",
     element="crowd-classifier",
     function="TextMultiClass",
-    methods=("dawid_skene", "majority"),
-    default_method="dawid_skene",
+    methods=("auto", "dawid_skene", "majority"),
+    default_method="auto",
     min_categories=2,
     label_type="text-classification",
 )
