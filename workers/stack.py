@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from voxpop.broker.errors import ServerUnavailableError
 from voxpop.broker.server import EmbeddedServer
-from voxpop.workers.supervise import Command, Spec, State, Supervisor
+from voxpop.workers.supervise import LOOK_SECONDS, Command, Spec, State, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,8 +75,8 @@ class Stack:
         Raises:
             DataDirectoryError: the embedded server cannot run there; nothing was started.
         """
-        self._thread.start()
         try:
+            self._thread.start()
             self._started.wait()
         except BaseException:  # an interrupt: __exit__ will not be called
             self.__exit__(None, None, None)
@@ -90,7 +90,8 @@ class Stack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopping.set()
-        self._thread.join()
+        if self._thread.ident is not None:  # an interrupt may have come before it was started
+            self._thread.join()
 
     def status(self) -> list[Status]:
         """Return one row a part, in the order in which they are started."""
@@ -136,7 +137,8 @@ class Stack:
             finally:
                 self._started.set()
             self._supervisor.run(self._stopping)
-            self._stopping.wait()
+            while not self._stopping.wait(LOOK_SECONDS) and threading.main_thread().is_alive():
+                pass
         finally:
             self._supervisor.stop()
             if self._server:

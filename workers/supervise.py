@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType, TracebackType
 
-__all__ = ["Command", "Process", "RestartPolicy", "Spec", "State", "Status", "Supervisor", "stop_requests"]
+__all__ = [
+    "LOOK_SECONDS",
+    "Command",
+    "Process",
+    "RestartPolicy",
+    "Spec",
+    "State",
+    "Status",
+    "Supervisor",
+    "stop_requests",
+]
 
 LOOK_SECONDS: Final = 0.1
 QUOTED_LINES: Final = 12
@@ -134,14 +144,17 @@ class Supervisor:
             charge.look(may_start=self._earlier(charge) <= {State.RUNNING})
 
     def run(self, stopping: threading.Event) -> None:
-        """Look again and again, until ``stopping`` is set or nothing runs any more and nothing will."""
+        """Look again and again, until ``stopping`` is set or nothing runs any more and nothing will.
+
+        It also ends with the main thread: an interrupt between two lines may leave nobody who could set ``stopping``.
+        """
         while any(
             charge.state is State.RUNNING
             or (charge.state is State.WAITING and State.GIVEN_UP not in self._earlier(charge))
             for charge in self._charges
         ):
             self.run_once()
-            if stopping.wait(LOOK_SECONDS):
+            if stopping.wait(LOOK_SECONDS) or not threading.main_thread().is_alive():
                 return
 
     def _earlier(self, charge: _Charge) -> set[State]:

@@ -412,3 +412,24 @@ def test_actors_log_with_their_message_bound(restored_logging):
     assert {line["actor"] for line in lines} == {"export"}
     assert [line["message_id"] for line in lines] == [sent[0].message_id] * 2 + [sent[1].message_id] * 2
     assert structlog.contextvars.get_contextvars() == {}
+
+
+ABANDONED = """
+import sys, tempfile
+from pathlib import Path
+from voxpop.broker.config import Config
+from voxpop.workers.stack import Stack
+with tempfile.TemporaryDirectory(prefix="vp") as folder:
+    config = Config.load(environment={}, explicit={"data_dir": Path(folder) / "data", "actors": 1})
+    stack = Stack(config)
+    stack.__enter__()
+    print(*(status.pid for status in stack.status()), flush=True)
+"""
+
+
+def test_a_stack_that_nobody_stops_ends_with_the_program():
+    """An interrupt between the start and whoever would stop it must not leave a program that never ends."""
+    child = subprocess.run([sys.executable, "-c", ABANDONED], capture_output=True, text=True, timeout=60, check=False)
+    pids = [int(pid) for pid in child.stdout.split() if pid.isdigit()]
+    assert len(pids) == 3, child.stderr
+    wait_until(lambda: not any(is_alive(pid) for pid in pids), "everything has ended")
