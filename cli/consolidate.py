@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from voxpop.cli import consolidate_boxes
 from voxpop.cli.options import JsonOption, examples
 from voxpop.cli.output import Output, WrongInputError, table
 from voxpop.consolidation.method import UnknownMethodError
@@ -25,6 +26,9 @@ __all__ = ["app", "scores_against"]
 
 app = typer.Typer(help="Merge recorded answers into labels.", no_args_is_help=True)
 PLOT_SUFFIXES = (".png", ".svg")
+
+
+consolidate_boxes.register(app)
 
 
 @app.callback()
