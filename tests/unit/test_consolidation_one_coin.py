@@ -87,6 +87,16 @@ def test_classes_that_have_nearly_all_of_the_prior_are_told_from_the_rest():
     compare(votes, triples, OneCoin(max_iter=3, tol=0))
 
 
+def test_a_class_that_nobody_who_is_ever_right_voted_for():
+    """Eight who are never right name the class that has nearly all of the prior: it is one of the others."""
+    liars = [f"liar {n}" for n in range(8)]
+    triples = [(i, f"honest {w}", 0) for i in range(4000) for w in range(3)] + [(-1, liar, 0) for liar in liars]
+    history = dict.fromkeys(liars, (0.0, 1e6))
+    votes = table(triples, classes=range(40)).with_history(history)
+    compare(votes, triples, OneCoin(max_iter=2, tol=0), history=history)
+    assert OneCoin(max_iter=2, tol=0).fit(votes).posterior[-1, 0] < 1e-9
+
+
 def test_many_votes_on_one_item_neither_overflow_nor_underflow():
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 10, 20_000)
